@@ -1,0 +1,22 @@
+// The command under test. One suite runs against every host of the proxy; PROXY_HOST picks it.
+
+import { existsSync } from "node:fs";
+import path from "node:path";
+
+export const root = path.resolve(__dirname, "../..");
+
+const hosts: Record<string, string[]> = {
+  node: [process.execPath, path.join(root, "dist/cli.js")],
+};
+
+/** The words that start the proxy, as an argument vector; to be followed by its own arguments. */
+export function proxyCommand(): string[] {
+  const name = process.env["PROXY_HOST"] ?? "node";
+  const command = hosts[name];
+  if (command === undefined) {
+    throw new Error(`PROXY_HOST=${name}: it must be one of ${Object.keys(hosts).join(", ")}`);
+  }
+  const program = command[command.length - 1] as string;
+  if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`);
+  return command;
+}
