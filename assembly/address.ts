@@ -1,0 +1,259 @@
+// ADDRESS [PORT [NAME]] → a socket address. docs/addresses.md has the grammar.
+//
+// Rules
+// 1. Text is bytes: nothing is decoded, and a path arrives in the socket address as it was written.
+// 2. The result stands in a record of the caller's, of `ADDRESS_SIZE` bytes, 4-aligned; the text
+//    and the record do not overlap. Nothing is kept between calls.
+// 3. Whatever the text, the answer is a code. Only what the code is about is valid in the record:
+//    after a failure `argument` and `offset`, after Done everything.
+//
+// The record, little-endian:
+//
+//    0  u32  scheme     Scheme
+//    4  u32  port       0 to 2^32 - 2; 22 where the address has no port
+//    8  u32  cid        0 to 2^32 - 2, for Scheme.Vsock
+//   12  u32  argument   Argument: which one was taken (Address, Name), or which one is wrong
+//   16  u32  offset     the byte within it that is wrong
+//   20  u32  length     of the socket address
+//   24  u8[] the socket address, as socket_shim_v1's sock_connect takes it (docs/abi.md):
+//            u16 family 3 and the path, without a NUL behind it; or a NUL and the abstract name;
+//            or u16 family 40, u16 0, u32 port, u32 cid
+
+import { DOT, NOT_DECIMAL, PERCENT, SLASH, TOO_LARGE } from "./bytes";
+import { decimal, decimalEnd, equals, inMemory, lowerCase } from "./bytes";
+import { Argument, Code, Scheme } from "./code";
+
+export const PATH_MAX: usize = 4095;
+const ABSTRACT_MAX: usize = 107;
+const DEFAULT_PORT: u32 = 22;
+
+const AF_UNIX: u16 = 3;
+const AF_VSOCK: u16 = 40;
+const ANY: u64 = 0xffff_ffff;
+
+const OF_SCHEME: usize = 0;
+const OF_PORT: usize = 4;
+const OF_CID: usize = 8;
+const OF_ARGUMENT: usize = 12;
+const OF_OFFSET: usize = 16;
+const OF_LENGTH: usize = 20;
+const OF_SOCKET_ADDRESS: usize = 24;
+const OF_PATH: usize = OF_SOCKET_ADDRESS + 2;
+
+/** A whole number of 4-byte words, so that records can stand in a row. */
+export const ADDRESS_SIZE: usize = (OF_PATH + PATH_MAX + 3) & ~3;
+
+export function schemeOf(record: usize): Scheme {
+  return load<u32>(record, OF_SCHEME);
+}
+
+export function portOf(record: usize): u32 {
+  return load<u32>(record, OF_PORT);
+}
+
+export function argumentOf(record: usize): Argument {
+  return load<u32>(record, OF_ARGUMENT);
+}
+
+export function socketAddressOf(record: usize): usize {
+  return record + OF_SOCKET_ADDRESS;
+}
+
+export function socketAddressLengthOf(record: usize): u32 {
+  return load<u32>(record, OF_LENGTH);
+}
+
+export function familyOf(record: usize): u16 {
+  return load<u16>(record, OF_SOCKET_ADDRESS);
+}
+
+/**
+ * Parses a command line's ADDRESS, PORT and NAME into `record`.
+ *
+ * @param record where the result goes: ADDRESS_SIZE bytes
+ * @param address,addressLength the ADDRESS
+ * @param port,portLength the PORT; a pointer of 0 means that there is none
+ * @param name,nameLength ssh's %n; a pointer of 0 means that there is none
+ * @returns Done, Fault, or one of UnknownAddress to NulByte in code.ts
+ */
+export function parseAddress(
+  record: usize,
+  address: usize,
+  addressLength: usize,
+  port: usize,
+  portLength: usize,
+  name: usize,
+  nameLength: usize,
+): Code {
+  if (!inMemory(record, ADDRESS_SIZE)) return Code.Fault;
+  if (!inMemory(address, addressLength)) return Code.Fault;
+  if (!inMemory(port, portLength)) return Code.Fault;
+  if (!inMemory(name, nameLength)) return Code.Fault;
+
+  store<u32>(record, DEFAULT_PORT, OF_PORT);
+  store<u32>(record, Argument.Address, OF_ARGUMENT);
+  if (name != 0 && isLowerCaseOf(address, addressLength, name, nameLength)) {
+    store<u32>(record, Argument.Name, OF_ARGUMENT);
+    address = name;
+  }
+  const end = address + addressLength;
+
+  if (equals(address, addressLength, ".host")) {
+    store<u32>(record, Scheme.Host, OF_SCHEME);
+    return setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
+  }
+  let rest = address;
+  while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
+  const scheme = rest < end ? schemeNamed(address, rest - address) : 0;
+  if (scheme == 0) return wrong(record, Code.UnknownAddress, 0);
+  store<u32>(record, scheme, OF_SCHEME);
+  const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
+  rest++;
+
+  if (scheme == Scheme.Unix) return parsePath(record, address, rest, end, escaped);
+  if (scheme == Scheme.UnixAbstract) return parseName(record, address, rest, end, escaped);
+
+  const code =
+    scheme == Scheme.Vsock
+      ? parseCid(record, address, rest, end)
+      : parsePath(record, address, rest, end, escaped);
+  if (code != Code.Done || port == 0) return code;
+  return parsePort(record, port, port + portLength);
+}
+
+/**
+ * Puts a path into `record` as its socket address, byte for byte: what another part of the command
+ * line says that `.host` stands for.
+ *
+ * @returns Done; EmptyPath or PathTooLong
+ */
+export function setHostPath(record: usize, path: usize, length: usize): Code {
+  if (length == 0) return Code.EmptyPath;
+  if (length > PATH_MAX) return Code.PathTooLong;
+  memory.copy(record + OF_PATH, path, length);
+  return finishPath(record, length);
+}
+
+function wrong(record: usize, code: Code, offset: usize): Code {
+  store<u32>(record, <u32>offset, OF_OFFSET);
+  return code;
+}
+
+function wrongPort(record: usize, code: Code, offset: usize): Code {
+  store<u32>(record, Argument.Port, OF_ARGUMENT);
+  return wrong(record, code, offset);
+}
+
+/** ssh lower-cases the host's name on its way into %h, and leaves %n alone (ssh_config(5), TOKENS). */
+function isLowerCaseOf(lower: usize, lowerLength: usize, name: usize, nameLength: usize): bool {
+  if (lowerLength != nameLength) return false;
+  for (let i: usize = 0; i < nameLength; i++) {
+    if (load<u8>(lower + i) != lowerCase(load<u8>(name + i))) return false;
+  }
+  return true;
+}
+
+function schemeNamed(at: usize, length: usize): u32 {
+  if (equals(at, length, "unix")) return Scheme.Unix;
+  if (equals(at, length, "unix-abstract")) return Scheme.UnixAbstract;
+  if (equals(at, length, "vsock")) return Scheme.Vsock;
+  if (equals(at, length, "vsock-mux")) return Scheme.VsockMux;
+  return 0;
+}
+
+function contains(at: usize, end: usize, byte: u8): bool {
+  for (; at < end; at++) if (load<u8>(at) == byte) return true;
+  return false;
+}
+
+function finishPath(record: usize, length: usize): Code {
+  store<u16>(record, AF_UNIX, OF_SOCKET_ADDRESS);
+  store<u32>(record, <u32>length + 2, OF_LENGTH);
+  return Code.Done;
+}
+
+function parsePath(record: usize, text: usize, at: usize, end: usize, escaped: bool): Code {
+  if (at == end) return wrong(record, Code.EmptyPath, at - text);
+  let length: usize = 0;
+  if (!isRooted(at, end, escaped)) {
+    store<u8>(record, SLASH, OF_PATH);
+    length = 1;
+  }
+  return copyName(record, text, at, end, escaped, length, PATH_MAX, Code.PathTooLong);
+}
+
+function parseName(record: usize, text: usize, at: usize, end: usize, escaped: bool): Code {
+  if (at == end) return wrong(record, Code.EmptyName, at - text);
+  store<u8>(record, 0, OF_PATH);
+  return copyName(record, text, at, end, escaped, 1, ABSTRACT_MAX + 1, Code.NameTooLong);
+}
+
+/** Whether a path begins with `/` or `./`, and so gets no `/` in front. */
+function isRooted(at: usize, end: usize, escaped: bool): bool {
+  if (load<u8>(at) == DOT) at++;
+  if (at == end) return false;
+  const byte = load<u8>(at);
+  if (byte == SLASH) return true;
+  // `%` stands for `/`, `%%` for `%`.
+  return escaped && byte == PERCENT && (at + 1 == end || load<u8>(at + 1) != PERCENT);
+}
+
+/** Copies what is left behind the `length` bytes that the path has, undoing the `%`. */
+function copyName(
+  record: usize,
+  text: usize,
+  at: usize,
+  end: usize,
+  escaped: bool,
+  length: usize,
+  longest: usize,
+  tooLong: Code,
+): Code {
+  for (; at < end; at++) {
+    let byte = load<u8>(at);
+    if (byte == 0) return wrong(record, Code.NulByte, at - text);
+    if (length == longest) return wrong(record, tooLong, at - text);
+    if (escaped && byte == PERCENT) {
+      if (at + 1 < end && load<u8>(at + 1) == PERCENT) at++;
+      else byte = SLASH;
+    }
+    store<u8>(record + length, byte, OF_PATH);
+    length++;
+  }
+  return finishPath(record, length);
+}
+
+function parseCid(record: usize, text: usize, at: usize, end: usize): Code {
+  const length = end - at;
+  if (length == 0) return wrong(record, Code.EmptyCid, at - text);
+  let cid: u64;
+  if (equals(at, length, "hypervisor")) cid = 0;
+  else if (equals(at, length, "local")) cid = 1;
+  else if (equals(at, length, "host")) cid = 2;
+  else {
+    cid = decimal(at, end);
+    if (cid != TOO_LARGE && (cid == NOT_DECIMAL || decimalEnd != end)) {
+      return wrong(record, Code.BadCid, decimalEnd - text);
+    }
+    if (cid >= ANY) return wrong(record, Code.CidOutOfRange, at - text);
+  }
+  store<u32>(record, <u32>cid, OF_CID);
+  store<u16>(record, AF_VSOCK, OF_SOCKET_ADDRESS);
+  store<u16>(record, 0, OF_SOCKET_ADDRESS + 2);
+  store<u32>(record, DEFAULT_PORT, OF_SOCKET_ADDRESS + 4);
+  store<u32>(record, <u32>cid, OF_SOCKET_ADDRESS + 8);
+  store<u32>(record, 12, OF_LENGTH);
+  return Code.Done;
+}
+
+function parsePort(record: usize, at: usize, end: usize): Code {
+  if (at == end) return wrongPort(record, Code.EmptyPort, 0);
+  const port = decimal(at, end);
+  if (port != TOO_LARGE && (port == NOT_DECIMAL || decimalEnd != end)) {
+    return wrongPort(record, Code.BadPort, decimalEnd - at);
+  }
+  if (port >= ANY) return wrongPort(record, Code.PortOutOfRange, 0);
+  store<u32>(record, <u32>port, OF_PORT);
+  if (schemeOf(record) == Scheme.Vsock) store<u32>(record, <u32>port, OF_SOCKET_ADDRESS + 4);
+  return Code.Done;
+}

@@ -1,0 +1,139 @@
+// Every outcome that the core and the command can have, as numbers. They are what crosses the Wasm
+// boundary, so a number, once released, keeps its meaning. The words for them stand in texts.ts.
+//
+// This file is read by both compilers, AssemblyScript's and TypeScript's: what stands here is
+// written in what the two have in common.
+
+/** The command's exit statuses, of sysexits.h. */
+export enum Exit {
+  Ok = 0,
+  /** The command line or the address is wrong. */
+  Usage = 64,
+  /** No such socket, no such machine. */
+  NoHost = 68,
+  /** The socket or machine is there, and refuses. */
+  Unavailable = 69,
+  /** A defect of this program. */
+  Software = 70,
+  /** A system call failed. */
+  OsError = 71,
+  /** A deadline has passed. */
+  TempFail = 75,
+  /** The peer does not speak the protocol. */
+  Protocol = 76,
+  NoPermission = 77,
+}
+
+/** A failure's code divided by this is the exit status that the command ends with. */
+export const CODES_PER_EXIT = 100;
+
+export enum Code {
+  /** Done: an address was understood, or a handshake has ended well. */
+  Done = 0,
+  /** A handshake wants its next event. */
+  NeedMore = 1,
+
+  // Exit.Usage: the address and its port.
+  UnknownAddress = 6401,
+  EmptyPath = 6402,
+  EmptyName = 6403,
+  EmptyCid = 6404,
+  EmptyPort = 6405,
+  /** Not decimal, or with a leading zero. */
+  BadCid = 6406,
+  /** Above 2^32 - 1, or equal to it: VMADDR_CID_ANY, which nothing can connect to. */
+  CidOutOfRange = 6407,
+  /** Not decimal, or with a leading zero. */
+  BadPort = 6408,
+  /** Above 2^32 - 1, or equal to it: VMADDR_PORT_ANY. */
+  PortOutOfRange = 6409,
+  /** More than 4095 bytes, Linux's PATH_MAX without its NUL, or a part of more than 255. */
+  PathTooLong = 6410,
+  /** More than 107 bytes: sun_path without the NUL that makes a name abstract. */
+  NameTooLong = 6411,
+  /** A NUL byte in a path or name. */
+  NulByte = 6412,
+
+  // Exit.Usage: the command line.
+  NoAddress = 6420,
+  TooManyArguments = 6421,
+  UnknownOption = 6422,
+  /** An option without the value that it needs. */
+  NoValue = 6423,
+  /** An option with a value that it does not take. */
+  UnwantedValue = 6424,
+  BadDuration = 6425,
+  DurationOutOfRange = 6426,
+  BadHostSocket = 6427,
+  /** Descriptor 1 is no AF_UNIX stream socket. */
+  NoFdPassing = 6428,
+
+  // Exit.NoHost
+  NoSocket = 6801,
+  NotDirectory = 6802,
+  SymlinkLoop = 6803,
+  NotSocket = 6804,
+  IsDirectory = 6805,
+  NoMachine = 6806,
+
+  // Exit.Unavailable
+  Refused = 6901,
+  /** AF_VSOCK: the guest's kernel has answered that nothing listens. */
+  NobodyListens = 6902,
+  /** A multiplexer: end of file before the first byte of the OK line. */
+  EndOfFile = 6903,
+  ResetInHandshake = 6904,
+
+  // Exit.Software
+  /** A pointer and length that the host gave do not lie within the memory. Nothing was written. */
+  Fault = 7001,
+
+  // Exit.OsError
+  NoVsock = 7101,
+  /** Only a part of the request was sent: a multiplexer wants it in one piece. */
+  ShortWrite = 7102,
+  SshIsGone = 7103,
+  DescriptorLimit = 7104,
+  MemoryLimit = 7105,
+  /** A system call has failed in a way that has no words of its own; goes with its errno. */
+  SystemError = 7106,
+
+  // Exit.TempFail
+  /** A unix socket whose queue of connections stayed full. */
+  QueueFull = 7501,
+  /** AF_VSOCK: no answer at all. */
+  NoAnswer = 7502,
+  /** A multiplexer: the deadline has passed before the first byte of the OK line. */
+  Silence = 7503,
+  /** The same within the OK line. */
+  SilenceWithinLine = 7504,
+  HandOverDeadline = 7505,
+
+  // Exit.Protocol
+  WrongSocketType = 7601,
+  /** A multiplexer: end of file within the OK line. */
+  EndWithinLine = 7602,
+  /** A byte that cannot stand where it does in an OK line. */
+  BadLine = 7603,
+  /** The number in the OK line is above 2^32 - 1. */
+  NumberOutOfRange = 7604,
+
+  // Exit.NoPermission
+  PermissionDenied = 7701,
+}
+
+/** What an address means. */
+export enum Scheme {
+  Unix = 1,
+  UnixAbstract = 2,
+  Vsock = 3,
+  VsockMux = 4,
+  Host = 5,
+}
+
+/** The argument that an address's outcome is about. */
+export enum Argument {
+  Address = 0,
+  Port = 1,
+  Name = 2,
+}

@@ -1,0 +1,42 @@
+// The native addon: what it offers, and where it is found.
+
+import path from "node:path";
+
+/** The imports of one instance of proxy.wasm, over the system calls of this process. */
+export interface Shim {
+  readonly imports: WebAssembly.Imports;
+  /** Gives the imports the memory that they read and write; before the first of them runs. */
+  attach(memory: WebAssembly.Memory): void;
+  /** Closes the sockets that the instance has opened and not handed over. */
+  close(): void;
+}
+
+export interface Addon {
+  /** @param args the instance's arguments as bytes without NUL, its own name first */
+  Shim: new (args: Uint8Array[]) => Shim;
+  /** The last `count` arguments of this process as bytes; throws where /proc does not tell. */
+  lastArguments(count: number): Uint8Array[];
+}
+
+/**
+ * Loads the addon that stands beside this file once built. By process.dlopen, because require takes
+ * three times as long for it.
+ *
+ * @throws Error that ends in what can be done, where there is no addon or it does not load
+ */
+export function loadAddon(): Addon {
+  const file = path.join(__dirname, "ssh-vsock-proxy.node");
+  const module = { exports: {} };
+  try {
+    process.dlopen(module, file);
+  } catch (error) {
+    throw new Error(
+      `the native addon did not load: ${error instanceof Error ? error.message : String(error)}\n` +
+        "Possible solutions:\n" +
+        "- build it: npm rebuild ssh-vsock-proxy --foreground-scripts\n" +
+        "- what that needs, on Debian: sudo apt-get install -y build-essential python3\n" +
+        "- in a checkout: npm run build",
+    );
+  }
+  return module.exports as Addon;
+}

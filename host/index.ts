@@ -1,0 +1,4 @@
+// The Node library.
+
+export { AddressError, Handshake, HandshakeError, parseAddress } from "./core";
+export type { Address, Text } from "./core";

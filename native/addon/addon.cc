@@ -1,0 +1,172 @@
+// The shim as a Node addon: what proxy.wasm imports, as functions of JavaScript. Nothing of the
+// imports is done here; this file turns JavaScript's values into C's and back.
+//
+//   new Shim(args: Buffer[])   args: the program's arguments, its own name first
+//   shim.imports               the import object for WebAssembly.Instance
+//   shim.attach(memory)        to be called with the instance's memory before the first import runs
+//   shim.close()               closes what the program opened and did not hand over
+//   lastArguments(count)       the last arguments of this process, as the bytes that they are:
+//                              Node's own argv is decoded, and loses what is not UTF-8
+
+#include <napi.h>
+
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../shim/shim.h"
+
+namespace {
+
+class Shim : public Napi::ObjectWrap<Shim> {
+  public:
+    static Napi::Function Define(Napi::Env env) {
+        return DefineClass(env, "Shim",
+                           {InstanceAccessor<&Shim::Imports>("imports"),
+                            InstanceMethod<&Shim::Attach>("attach"),
+                            InstanceMethod<&Shim::Close>("close")});
+    }
+
+    explicit Shim(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Shim>(info) {
+        shim_init(&shim_, nullptr, 0);
+        if (!info[0].IsArray()) {
+            throw Napi::TypeError::New(info.Env(), "Shim: args must be an array of Buffers");
+        }
+        Napi::Array args = info[0].As<Napi::Array>();
+        for (uint32_t i = 0; i < args.Length(); i++) {
+            Napi::Value arg = args[i];
+            if (!arg.IsBuffer()) {
+                throw Napi::TypeError::New(info.Env(), "Shim: args must be an array of Buffers");
+            }
+            auto bytes = arg.As<Napi::Buffer<char>>();
+            args_.emplace_back(bytes.Data(), bytes.Length());
+        }
+        for (const std::string &arg : args_) argv_.push_back(arg.c_str());
+        shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()));
+    }
+
+    ~Shim() override {
+        shim_close(&shim_);
+    }
+
+    /** The shim, with the program's memory where it is at this moment. */
+    struct shim *Ready() {
+        if (memory_.IsEmpty()) return &shim_;
+        auto buffer = memory_.Value().Get("buffer").As<Napi::ArrayBuffer>();
+        shim_.memory = static_cast<uint8_t *>(buffer.Data());
+        shim_.memory_size = buffer.ByteLength();
+        return &shim_;
+    }
+
+  private:
+    Napi::Value Imports(const Napi::CallbackInfo &info);
+
+    void Attach(const Napi::CallbackInfo &info) {
+        Napi::Value buffer = info[0].IsObject()
+                                 ? info[0].As<Napi::Object>().Get("buffer")
+                                 : info.Env().Undefined();
+        if (!buffer.IsArrayBuffer()) {
+            throw Napi::TypeError::New(info.Env(), "Shim: memory must be a WebAssembly.Memory");
+        }
+        memory_ = Napi::Persistent(info[0].As<Napi::Object>());
+    }
+
+    void Close(const Napi::CallbackInfo & /*info*/) {
+        shim_close(&shim_);
+    }
+
+    std::vector<std::string> args_;
+    std::vector<const char *> argv_;
+    struct shim shim_;
+    Napi::ObjectReference memory_;
+};
+
+/** An argument of an import. WebAssembly calls with Numbers for i32 and BigInts for i64. */
+template <typename T>
+T FromValue(const Napi::Value &value) {
+    if constexpr (std::is_same_v<T, uint64_t>) {
+        bool lossless = false;
+        return value.As<Napi::BigInt>().Uint64Value(&lossless);
+    } else {
+        return value.As<Napi::Number>().Uint32Value();
+    }
+}
+
+template <typename Result, typename... Params, size_t... Index>
+Napi::Value Call(const Napi::CallbackInfo &info, Result (*import)(struct shim *, Params...),
+                 std::index_sequence<Index...> /*positions*/) {
+    struct shim *shim = static_cast<Shim *>(info.Data())->Ready();
+    if constexpr (std::is_void_v<Result>) {
+        import(shim, FromValue<Params>(info[Index])...);
+        return info.Env().Undefined();
+    } else {
+        return Napi::Number::New(info.Env(), import(shim, FromValue<Params>(info[Index])...));
+    }
+}
+
+template <typename Result, typename... Params>
+Napi::Value Dispatch(const Napi::CallbackInfo &info, Result (*import)(struct shim *, Params...)) {
+    return Call(info, import, std::index_sequence_for<Params...>());
+}
+
+/** One import as a function of JavaScript. */
+template <auto import>
+Napi::Value Import(const Napi::CallbackInfo &info) {
+    return Dispatch(info, import);
+}
+
+Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
+    Napi::Env env = info.Env();
+    Napi::Object wasi_snapshot_preview1 = Napi::Object::New(env);
+    Napi::Object socket_shim_v1 = Napi::Object::New(env);
+    // Each function holds on to the Shim that it works on: an instance may outlive its creator's
+    // interest in the Shim, and calls it all the same.
+    auto add = [&](Napi::Object module, const char *name, Napi::Function import) {
+        import.Set("shim", info.This());
+        module.Set(name, import);
+    };
+#define ADD(module, name) \
+    add(module, #name, Napi::Function::New<Import<&shim_##name>>(env, #name, this));
+    SHIM_IMPORTS(ADD)
+#undef ADD
+    Napi::Object imports = Napi::Object::New(env);
+    imports.Set("wasi_snapshot_preview1", wasi_snapshot_preview1);
+    imports.Set("socket_shim_v1", socket_shim_v1);
+    return imports;
+}
+
+Napi::Value LastArguments(const Napi::CallbackInfo &info) {
+    std::ifstream file("/proc/self/cmdline", std::ios::binary);
+    const std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    std::vector<std::string> all;
+    for (size_t at = 0; at < line.size();) {
+        const size_t end = line.find('\0', at);
+        all.emplace_back(line, at, end - at);
+        at = end == std::string::npos ? line.size() : end + 1;
+    }
+    const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+    if (count > all.size()) {
+        throw Napi::Error::New(info.Env(), "cannot read the arguments from /proc/self/cmdline");
+    }
+    Napi::Array last = Napi::Array::New(info.Env(), count);
+    for (uint32_t i = 0; i < count; i++) {
+        const std::string &text = all[all.size() - count + i];
+        last[i] = Napi::Buffer<char>::Copy(info.Env(), text.data(), text.size());
+    }
+    return last;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+    exports.Set("Shim", Shim::Define(env));
+    exports.Set("lastArguments", Napi::Function::New<LastArguments>(env, "lastArguments"));
+    return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(ssh_vsock_proxy, Init)

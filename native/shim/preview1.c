@@ -1,0 +1,180 @@
+// What proxy.wasm imports from wasi_snapshot_preview1, but for poll_oneoff, which has a file.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_argv_buf_size) {
+    uint8_t *argc = shim_range(shim, ret_argc, 4);
+    uint8_t *size = shim_range(shim, ret_argv_buf_size, 4);
+    if (argc == NULL || size == NULL) return SHIM_FAULT;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < shim->argc; i++) total += strlen(shim->argv[i]) + 1;
+    if (total > UINT32_MAX) return SHIM_OVERFLOW;
+    store_u32(argc, shim->argc);
+    store_u32(size, (uint32_t)total);
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
+    uint8_t *pointers = shim_range(shim, argv, (uint64_t)shim->argc * 4);
+    if (pointers == NULL) return SHIM_FAULT;
+    uint64_t at = argv_buf;
+    for (uint32_t i = 0; i < shim->argc; i++) {
+        size_t size = strlen(shim->argv[i]) + 1;
+        uint8_t *text = at <= UINT32_MAX ? shim_range(shim, (uint32_t)at, size) : NULL;
+        if (text == NULL) return SHIM_FAULT;
+        memcpy(text, shim->argv[i], size);
+        store_u32(pointers + (size_t)i * 4, (uint32_t)at);
+        at += size;
+    }
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_clock_time_get(struct shim *shim, uint32_t clock, uint64_t precision,
+                             uint32_t ret_time) {
+    (void)precision;  // A hint: the clocks are read at their full precision.
+    static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC};
+    uint8_t *result = shim_range(shim, ret_time, 8);
+    if (result == NULL) return SHIM_FAULT;
+    if (clock >= sizeof clocks / sizeof *clocks) return SHIM_INVAL;
+    struct timespec time;
+    if (clock_gettime(clocks[clock], &time) != 0) return shim_errno(errno);
+    store_u64(result, (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec);
+    return SHIM_SUCCESS;
+}
+
+enum {
+    FILETYPE_UNKNOWN = 0,
+    FILETYPE_BLOCK_DEVICE = 1,
+    FILETYPE_CHARACTER_DEVICE = 2,
+    FILETYPE_DIRECTORY = 3,
+    FILETYPE_REGULAR_FILE = 4,
+    FILETYPE_SOCKET_DGRAM = 5,
+    FILETYPE_SOCKET_STREAM = 6,
+};
+
+static uint8_t socket_filetype(int fd) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return FILETYPE_UNKNOWN;
+    if (type == SOCK_STREAM) return FILETYPE_SOCKET_STREAM;
+    if (type == SOCK_DGRAM) return FILETYPE_SOCKET_DGRAM;
+    return FILETYPE_UNKNOWN;
+}
+
+static uint8_t filetype(int fd, mode_t mode) {
+    switch (mode & S_IFMT) {
+        case S_IFBLK:
+            return FILETYPE_BLOCK_DEVICE;
+        case S_IFCHR:
+            return FILETYPE_CHARACTER_DEVICE;
+        case S_IFDIR:
+            return FILETYPE_DIRECTORY;
+        case S_IFREG:
+            return FILETYPE_REGULAR_FILE;
+        case S_IFSOCK:
+            return socket_filetype(fd);
+        default:
+            return FILETYPE_UNKNOWN;
+    }
+}
+
+static uint16_t fdflags(int flags) {
+    uint16_t result = 0;
+    if (flags & O_APPEND) result |= 1;
+    if ((flags & O_DSYNC) == O_DSYNC) result |= 2;
+    if (flags & O_NONBLOCK) result |= 4;
+    if ((flags & O_RSYNC) == O_RSYNC) result |= 8;
+    if ((flags & O_SYNC) == O_SYNC) result |= 16;
+    return result;
+}
+
+#define RIGHTS_FD_READ (UINT64_C(1) << 1)
+#define RIGHTS_FD_WRITE (UINT64_C(1) << 6)
+#define RIGHTS_POLL_FD_READWRITE (UINT64_C(1) << 27)
+
+uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
+    uint8_t *result = shim_range(shim, ret_stat, 24);
+    if (result == NULL) return SHIM_FAULT;
+    int host = shim_descriptor(shim, fd);
+    if (host < 0) return SHIM_BADF;
+    struct stat status;
+    int flags = fcntl(host, F_GETFL);
+    if (flags < 0 || fstat(host, &status) != 0) return shim_errno(errno);
+    memset(result, 0, 24);
+    result[0] = filetype(host, status.st_mode);
+    store_u16(result + 2, fdflags(flags));
+    store_u64(result + 8, RIGHTS_FD_READ | RIGHTS_FD_WRITE | RIGHTS_POLL_FD_READWRITE);
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_fd_write(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
+                       uint32_t ret_written) {
+    uint8_t *result = shim_range(shim, ret_written, 4);
+    if (result == NULL) return SHIM_FAULT;
+    int host = shim_descriptor(shim, fd);
+    if (host < 0) return SHIM_BADF;
+    struct iovec buffers[SHIM_LIST_MAX];
+    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    if (error != SHIM_SUCCESS) return error;
+    ssize_t count;
+    do {
+        count = writev(host, buffers, (int)iovs_len);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) return shim_errno(errno);
+    store_u32(result, (uint32_t)count);
+    return SHIM_SUCCESS;
+}
+
+void shim_proc_exit(struct shim *shim, uint32_t status) {
+    (void)shim;
+    // Not exit(3): what the host would tidy up, ssh would wait for.
+    _exit((int)(status & 0xff));
+}
+
+enum { RIFLAGS_PEEK = 1 };
+
+uint32_t shim_sock_recv(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
+                        uint32_t flags, uint32_t ret_len, uint32_t ret_flags) {
+    uint8_t *result = shim_range(shim, ret_len, 4);
+    uint8_t *roflags = shim_range(shim, ret_flags, 2);
+    if (result == NULL || roflags == NULL) return SHIM_FAULT;
+    if (flags & ~(uint32_t)RIFLAGS_PEEK) return SHIM_NOTSUP;
+    int host = shim_descriptor(shim, fd);
+    if (host < 0) return SHIM_BADF;
+    struct iovec buffers[SHIM_LIST_MAX];
+    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    if (error != SHIM_SUCCESS) return error;
+    struct msghdr message = {.msg_iov = buffers, .msg_iovlen = iovs_len};
+    int how = MSG_DONTWAIT | (flags & RIFLAGS_PEEK ? MSG_PEEK : 0);
+    ssize_t count;
+    do {
+        count = recvmsg(host, &message, how);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) return shim_errno(errno);
+    store_u32(result, (uint32_t)count);
+    store_u16(roflags, message.msg_flags & MSG_TRUNC ? 1 : 0);
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_sock_send(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
+                        uint32_t flags, uint32_t ret_len) {
+    uint8_t *result = shim_range(shim, ret_len, 4);
+    if (result == NULL) return SHIM_FAULT;
+    if (flags != 0) return SHIM_NOTSUP;
+    int host = shim_descriptor(shim, fd);
+    if (host < 0) return SHIM_BADF;
+    struct iovec buffers[SHIM_LIST_MAX];
+    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    if (error != SHIM_SUCCESS) return error;
+    struct msghdr message = {.msg_iov = buffers, .msg_iovlen = iovs_len};
+    return shim_send(host, &message, result);
+}

@@ -1,0 +1,102 @@
+// The ground that the imports stand on: descriptors, memory ranges, errors, time.
+
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define FIRST_SOCKET 3
+
+#define NANOSECONDS 1000000000U
+
+void shim_init(struct shim *shim, const char *const *argv, uint32_t argc) {
+    shim->memory = NULL;
+    shim->memory_size = 0;
+    shim->argv = argv;
+    shim->argc = argc;
+    for (int i = 0; i < SHIM_SOCKETS; i++) shim->sockets[i] = -1;
+}
+
+void shim_close(struct shim *shim) {
+    for (int i = 0; i < SHIM_SOCKETS; i++) {
+        if (shim->sockets[i] >= 0) close(shim->sockets[i]);
+        shim->sockets[i] = -1;
+    }
+}
+
+int shim_opened(const struct shim *shim, uint32_t fd) {
+    if (fd < FIRST_SOCKET || fd - FIRST_SOCKET >= SHIM_SOCKETS) return -1;
+    return shim->sockets[fd - FIRST_SOCKET];
+}
+
+int shim_descriptor(const struct shim *shim, uint32_t fd) {
+    return fd < FIRST_SOCKET ? (int)fd : shim_opened(shim, fd);
+}
+
+uint32_t shim_buffers(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,
+                      struct iovec *buffers) {
+    if (iovs_len > SHIM_LIST_MAX) return SHIM_INVAL;
+    const uint8_t *list = shim_range(shim, iovs, (uint64_t)iovs_len * 8);
+    if (list == NULL) return SHIM_FAULT;
+    for (uint32_t i = 0; i < iovs_len; i++) {
+        buffers[i].iov_len = load_u32(list + (size_t)i * 8 + 4);
+        buffers[i].iov_base =
+            shim_range(shim, load_u32(list + (size_t)i * 8), buffers[i].iov_len);
+        if (buffers[i].iov_base == NULL) return SHIM_FAULT;
+    }
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_errno(int error) {
+    switch (error) {
+        case 0:
+            return SHIM_SUCCESS;
+#define CASE(name, number, linux) \
+    case linux:                   \
+        return number;
+            ERRNOS(CASE)
+#undef CASE
+        case ESOCKTNOSUPPORT:
+            return SHIM_PROTOTYPE;
+        case EHOSTDOWN:
+            return SHIM_HOSTUNREACH;
+        default:
+            return SHIM_IO;
+    }
+}
+
+uint32_t shim_send(int host, const struct msghdr *message, uint8_t *result) {
+    ssize_t count;
+    do {
+        count = sendmsg(host, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) return shim_errno(errno);
+    store_u32(result, (uint32_t)count);
+    return SHIM_SUCCESS;
+}
+
+uint64_t shim_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
+}
+
+int shim_poll(struct pollfd *entries, unsigned count, uint64_t deadline) {
+    for (;;) {
+        struct timespec rest;
+        if (deadline != SHIM_NEVER) {
+            uint64_t now = shim_now();
+            uint64_t left = deadline > now ? deadline - now : 0;
+            rest.tv_sec = (time_t)(left / NANOSECONDS);
+            rest.tv_nsec = (long)(left % NANOSECONDS);
+        }
+        int ready = ppoll(entries, count, deadline != SHIM_NEVER ? &rest : NULL, NULL);
+        if (ready >= 0 || errno != EINTR) return ready;
+    }
+}

@@ -1,0 +1,52 @@
+// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.js, index.js and its types.
+
+import { build } from "esbuild";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const require = createRequire(import.meta.url);
+
+function node(script, ...args) {
+  execFileSync(process.execPath, [script, ...args], { cwd: root, stdio: "inherit" });
+}
+
+function wasm(name) {
+  // The transform stands here and not in asconfig.json because asc looks for one that a
+  // configuration names in node_modules alone.
+  node(
+    path.join(path.dirname(require.resolve("assemblyscript/package.json")), "bin/asc.js"),
+    `assembly/${name}.ts`,
+    "--target",
+    name,
+    "--transform",
+    "./scripts/ascii-literals.mjs",
+  );
+}
+
+rmSync(path.join(root, "dist"), { recursive: true, force: true });
+mkdirSync(path.join(root, "dist"));
+wasm("core");
+wasm("proxy");
+node("scripts/build-addon.mjs");
+await build({
+  absWorkingDir: root,
+  entryPoints: ["host/cli.ts", "host/index.ts"],
+  outdir: "dist",
+  bundle: true,
+  platform: "node",
+  target: "node20",
+  format: "cjs",
+  // Inlined as base64: reading a file of its own takes longer (docs/architecture.md has figures).
+  loader: { ".wasm": "binary" },
+  logLevel: "warning",
+});
+chmodSync(path.join(root, "dist/cli.js"), 0o755);
+node(
+  path.join(path.dirname(require.resolve("typescript/package.json")), "bin/tsc"),
+  "--project",
+  "tsconfig.types.json",
+);
