@@ -13,7 +13,7 @@
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
       "defines": ["NAPI_VERSION=8"],
       "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
-      "cflags_c": ["-std=c11"],
+      "cflags_c": ["-std=c11", "-D_GNU_SOURCE"],
       "cflags_cc": ["-std=c++17", "-Wno-missing-field-initializers"],
       "ldflags": ["-Wl,-z,relro,-z,now"]
     }

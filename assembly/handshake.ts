@@ -86,7 +86,7 @@ const NEWLINE: u8 = 0x0a;
  */
 export function begin(slot: usize, port: u32, request: usize): u32 {
   if (!inMemory(slot, HANDSHAKE_SIZE) || !inMemory(request, REQUEST_MAX)) return 0;
-  store<u64>(request, 0x205443454e4e4f43); // "CONNECT "
+  memory.copy(request, changetype<usize>("CONNECT "), 8);
   let digits: u32 = 1;
   for (let rest = port; rest > 9; rest /= 10) digits++;
   for (let i = digits; i > 0; i--) {

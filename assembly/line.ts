@@ -116,7 +116,7 @@ function printable(at: usize, stop: usize): usize {
   if (first < 0x80) return first >= 0x20 && first < 0x7f && first != 0x5c ? 1 : 0;
   const size: usize = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
   if (first < 0xc2 || first > 0xf4 || at + size > stop) return 0;
-  let character = first & (0x7f >> <u32>size);
+  let character = first & (0x7f >> (<u32>size));
   for (let i: usize = 1; i < size; i++) {
     const byte = <u32>load<u8>(at + i);
     if ((byte & 0xc0) != 0x80) return 0;

@@ -141,12 +141,7 @@ function connect(): fd {
   let error = sock_open(familyOf(RECORD), socktype.STREAM, RESULT);
   const socket = load<u32>(RESULT);
   if (error == errno.SUCCESS) {
-    error = sock_connect(
-      socket,
-      socketAddressOf(RECORD),
-      socketAddressLengthOf(RECORD),
-      deadline,
-    );
+    error = sock_connect(socket, socketAddressOf(RECORD), socketAddressLengthOf(RECORD), deadline);
   }
   if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error);
   explain(Step.Connected);
@@ -178,7 +173,7 @@ function request(socket: fd): void {
 
 /** Looks at what has come, and takes from the socket what of it is the handshake's. */
 function answer(socket: fd): void {
-  let expired = false;
+  let expired: bool;
   let error: errno;
   do {
     expired = awaits(socket, eventtype.FD_READ);

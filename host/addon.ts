@@ -36,6 +36,7 @@ export function loadAddon(): Addon {
         "- build it: npm rebuild ssh-vsock-proxy --foreground-scripts\n" +
         "- what that needs, on Debian: sudo apt-get install -y build-essential python3\n" +
         "- in a checkout: npm run build",
+      { cause: error },
     );
   }
   return module.exports as Addon;

@@ -29,7 +29,10 @@ function run(): void {
     shim.attach(exports["memory"] as WebAssembly.Memory);
     (exports["_start"] as () => void)();
   } catch (error) {
-    fail(`internal error: ${error instanceof Error ? error.message : String(error)}`, EXIT_SOFTWARE);
+    fail(
+      `internal error: ${error instanceof Error ? error.message : String(error)}`,
+      EXIT_SOFTWARE,
+    );
   }
   fail("internal error: the program ended without an exit status", EXIT_SOFTWARE);
 }

@@ -81,10 +81,9 @@ export class HandshakeError extends Error {
   }
 }
 
-const core = new WebAssembly.Instance(new WebAssembly.Module(coreWasm))
-  .exports as unknown as Core;
+const core = new WebAssembly.Instance(new WebAssembly.Module(coreWasm)).exports as unknown as Core;
 
-const HEAP = (core.heap.value as number + 15) & ~15;
+const HEAP = ((core.heap.value as number) + 15) & ~15;
 
 /** The host's memory from HEAP on, of at least `size` bytes. Valid until the next call. */
 function heap(size: number): Uint8Array {
@@ -140,7 +139,7 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
   const argument = record.getUint32(12, true) as Argument;
   if (code !== Code.Done) {
     const offset = record.getUint32(16, true);
-    throw new AddressError(Code[code] ?? "Unknown", argumentNames[argument], offset, meaning(code));
+    throw new AddressError(Code[code], argumentNames[argument], offset, meaning(code));
   }
   const scheme = record.getUint32(0, true) as Scheme;
   const socketAddress = memory.slice(24, 24 + record.getUint32(20, true));
@@ -206,7 +205,9 @@ export class Handshake {
    * @throws HandshakeError ShortWrite where that is not all of it
    */
   sent(count: number): void {
-    this.#visit(() => core.handshake_sent(HEAP, count));
+    this.#visit(() => {
+      core.handshake_sent(HEAP, count);
+    });
     this.#check();
   }
 
@@ -233,7 +234,9 @@ export class Handshake {
    * @throws HandshakeError EndOfFile, EndWithinLine, unless done
    */
   end(): void {
-    this.#visit(() => core.handshake_eof(HEAP));
+    this.#visit(() => {
+      core.handshake_eof(HEAP);
+    });
     this.#check();
   }
 
@@ -243,7 +246,9 @@ export class Handshake {
    * @throws HandshakeError Silence, SilenceWithinLine, unless done
    */
   deadline(): void {
-    this.#visit(() => core.handshake_deadline(HEAP));
+    this.#visit(() => {
+      core.handshake_deadline(HEAP);
+    });
     this.#check();
   }
 
@@ -251,7 +256,7 @@ export class Handshake {
     const code = this.#visit(() => core.handshake_code(HEAP));
     if (code === Code.Done || code === Code.NeedMore) return;
     const offset = this.#visit(() => core.handshake_offset(HEAP));
-    throw new HandshakeError(Code[code] ?? "Unknown", offset, meaning(code));
+    throw new HandshakeError(Code[code], offset, meaning(code));
   }
 
   /** Lends the slot to the instance for as long as `work` runs. */

@@ -9,7 +9,8 @@ import { Transform } from "assemblyscript/transform";
 /** The expression `changetype<string>(memory.data<u8>([letters, 0]))`. */
 function staticText(text, range) {
   const name = (word) => Node.createIdentifierExpression(word, range);
-  const type = (word) => Node.createNamedType(Node.createSimpleTypeName(word, range), [], false, range);
+  const type = (word) =>
+    Node.createNamedType(Node.createSimpleTypeName(word, range), [], false, range);
   const bytes = [...Buffer.from(text, "latin1"), 0].map((byte) =>
     Node.createIntegerLiteralExpression(globalThis.i64_new(byte), range),
   );
@@ -17,6 +18,10 @@ function staticText(text, range) {
   const list = Node.createArrayLiteralExpression(bytes, range);
   const segment = Node.createCallExpression(data, [type("u8")], [list], range);
   return Node.createCallExpression(name("changetype"), [type("string")], [segment], range);
+}
+
+function isAscii(text) {
+  return [...text].every((letter) => letter > "\0" && letter <= "\x7f");
 }
 
 /** The text of a literal without substitutions; undefined for every other value. */
@@ -37,7 +42,7 @@ function replaceIn(node, seen) {
     const text = literalText(child);
     if (text === undefined) {
       replaceIn(child, seen);
-    } else if (/^[\x01-\x7f]*$/.test(text)) {
+    } else if (isAscii(text)) {
       node[key] = staticText(text, child.range);
     } else {
       throw new Error(`not ASCII: ${JSON.stringify(text)}`);

@@ -46,6 +46,8 @@ try {
   build();
 } catch (error) {
   console.error(`The addon was not built: ${error instanceof Error ? error.message : error}`);
-  console.error("It needs gcc, g++, make and python3: sudo apt-get install -y build-essential python3");
+  console.error(
+    "It needs gcc, g++, make and python3: sudo apt-get install -y build-essential python3",
+  );
   process.exit(1);
 }

@@ -2,7 +2,11 @@
 // are passed on. docs/abi.md specifies them; native/shim implements them. The file's name is the
 // name of the import module.
 
-import { errno, fd, timestamp } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
+import {
+  errno,
+  fd,
+  timestamp,
+} from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 
 type ptr<T> = usize;
 

@@ -26,10 +26,10 @@ namespace {
 class Shim : public Napi::ObjectWrap<Shim> {
   public:
     static Napi::Function Define(Napi::Env env) {
-        return DefineClass(env, "Shim",
-                           {InstanceAccessor<&Shim::Imports>("imports"),
-                            InstanceMethod<&Shim::Attach>("attach"),
-                            InstanceMethod<&Shim::Close>("close")});
+        return DefineClass(
+            env, "Shim",
+            {InstanceAccessor<&Shim::Imports>("imports"), InstanceMethod<&Shim::Attach>("attach"),
+             InstanceMethod<&Shim::Close>("close")});
     }
 
     explicit Shim(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Shim>(info) {
@@ -46,7 +46,8 @@ class Shim : public Napi::ObjectWrap<Shim> {
             auto bytes = arg.As<Napi::Buffer<char>>();
             args_.emplace_back(bytes.Data(), bytes.Length());
         }
-        for (const std::string &arg : args_) argv_.push_back(arg.c_str());
+        for (const std::string &arg : args_)
+            argv_.push_back(arg.c_str());
         shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()));
     }
 
@@ -67,9 +68,8 @@ class Shim : public Napi::ObjectWrap<Shim> {
     Napi::Value Imports(const Napi::CallbackInfo &info);
 
     void Attach(const Napi::CallbackInfo &info) {
-        Napi::Value buffer = info[0].IsObject()
-                                 ? info[0].As<Napi::Object>().Get("buffer")
-                                 : info.Env().Undefined();
+        Napi::Value buffer =
+            info[0].IsObject() ? info[0].As<Napi::Object>().Get("buffer") : info.Env().Undefined();
         if (!buffer.IsArrayBuffer()) {
             throw Napi::TypeError::New(info.Env(), "Shim: memory must be a WebAssembly.Memory");
         }
@@ -142,7 +142,8 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
 
 Napi::Value LastArguments(const Napi::CallbackInfo &info) {
     std::ifstream file("/proc/self/cmdline", std::ios::binary);
-    const std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::string line((std::istreambuf_iterator<char>(file)),
+                           std::istreambuf_iterator<char>());
     std::vector<std::string> all;
     for (size_t at = 0; at < line.size();) {
         const size_t end = line.find('\0', at);

@@ -1,4 +1,5 @@
-// The errno table: preview1's numbers (witx of wasi_snapshot_preview1, `errno`) beside Linux's names.
+// The errno table: preview1's numbers (witx of wasi_snapshot_preview1, `errno`) beside Linux's
+// names.
 //
 // ERRNOS(X) lists X(name, number, linux). What cannot be mapped: preview1 has no number for the
 // Linux errors that are not listed here; they become IO. NOTCAPABLE, 76, has no Linux error.

@@ -4,7 +4,6 @@
 // at 24, u64 precision at 32, u16 flags at 40; for a descriptor u32 fd at 16. An event has 32: u64
 // userdata, u16 error at 8, u8 type at 10, and for a descriptor u64 nbytes at 16, u16 flags at 24.
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -20,7 +19,8 @@ enum { EVENTRWFLAGS_HANGUP = 1 };
 #define SUBSCRIPTION_SIZE 48
 #define EVENT_SIZE 32
 
-/** When, on the monotonic clock, a clock's subscription is due; SHIM_NEVER for what lies beyond it. */
+/** When, on the monotonic clock, a clock's subscription is due; SHIM_NEVER for what lies beyond it.
+ */
 static uint64_t due(const uint8_t *subscription, uint64_t now) {
     uint64_t timeout = load_u64(subscription + 24);
     bool absolute = load_u16(subscription + 40) & SUBCLOCKFLAGS_ABSTIME;

@@ -1,6 +1,5 @@
 // What proxy.wasm imports from wasi_snapshot_preview1, but for poll_oneoff, which has a file.
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,7 +15,8 @@ uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_
     uint8_t *size = shim_range(shim, ret_argv_buf_size, 4);
     if (argc == NULL || size == NULL) return SHIM_FAULT;
     uint64_t total = 0;
-    for (uint32_t i = 0; i < shim->argc; i++) total += strlen(shim->argv[i]) + 1;
+    for (uint32_t i = 0; i < shim->argc; i++)
+        total += strlen(shim->argv[i]) + 1;
     if (total > UINT32_MAX) return SHIM_OVERFLOW;
     store_u32(argc, shim->argc);
     store_u32(size, (uint32_t)total);

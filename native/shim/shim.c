@@ -1,6 +1,5 @@
 // The ground that the imports stand on: descriptors, memory ranges, errors, time.
 
-#define _GNU_SOURCE
 #include "shim.h"
 
 #include <errno.h>
@@ -20,7 +19,8 @@ void shim_init(struct shim *shim, const char *const *argv, uint32_t argc) {
     shim->memory_size = 0;
     shim->argv = argv;
     shim->argc = argc;
-    for (int i = 0; i < SHIM_SOCKETS; i++) shim->sockets[i] = -1;
+    for (int i = 0; i < SHIM_SOCKETS; i++)
+        shim->sockets[i] = -1;
 }
 
 void shim_close(struct shim *shim) {
@@ -46,8 +46,7 @@ uint32_t shim_buffers(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,
     if (list == NULL) return SHIM_FAULT;
     for (uint32_t i = 0; i < iovs_len; i++) {
         buffers[i].iov_len = load_u32(list + (size_t)i * 8 + 4);
-        buffers[i].iov_base =
-            shim_range(shim, load_u32(list + (size_t)i * 8), buffers[i].iov_len);
+        buffers[i].iov_base = shim_range(shim, load_u32(list + (size_t)i * 8), buffers[i].iov_len);
         if (buffers[i].iov_base == NULL) return SHIM_FAULT;
     }
     return SHIM_SUCCESS;

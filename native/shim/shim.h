@@ -2,7 +2,8 @@
 // specifies what they do.
 //
 // Rules
-// 1. A Wasm program sees the descriptors 0 to 2 and those that it has opened, by small numbers of the
+// 1. A Wasm program sees the descriptors 0 to 2 and those that it has opened, by small numbers of
+// the
 //    table here. No other descriptor of the process can be named by it.
 // 2. Every pointer and length from Wasm is checked against the memory before use, and is read once:
 //    what is outside is FAULT, and nothing was done then.
@@ -64,19 +65,19 @@ uint32_t shim_sock_send_fds(struct shim *, uint32_t fd, uint32_t iovs, uint32_t 
                             uint32_t fds, uint32_t fds_len, uint32_t ret_len);
 
 /** Every import: X(module, name). The C function for it is shim_<name>. */
-#define SHIM_IMPORTS(X)                        \
-    X(wasi_snapshot_preview1, args_get)        \
-    X(wasi_snapshot_preview1, args_sizes_get)  \
-    X(wasi_snapshot_preview1, clock_time_get)  \
-    X(wasi_snapshot_preview1, fd_fdstat_get)   \
-    X(wasi_snapshot_preview1, fd_write)        \
-    X(wasi_snapshot_preview1, poll_oneoff)     \
-    X(wasi_snapshot_preview1, proc_exit)       \
-    X(wasi_snapshot_preview1, sock_recv)       \
-    X(wasi_snapshot_preview1, sock_send)       \
-    X(socket_shim_v1, sock_addr_local)         \
-    X(socket_shim_v1, sock_connect)            \
-    X(socket_shim_v1, sock_open)               \
+#define SHIM_IMPORTS(X)                       \
+    X(wasi_snapshot_preview1, args_get)       \
+    X(wasi_snapshot_preview1, args_sizes_get) \
+    X(wasi_snapshot_preview1, clock_time_get) \
+    X(wasi_snapshot_preview1, fd_fdstat_get)  \
+    X(wasi_snapshot_preview1, fd_write)       \
+    X(wasi_snapshot_preview1, poll_oneoff)    \
+    X(wasi_snapshot_preview1, proc_exit)      \
+    X(wasi_snapshot_preview1, sock_recv)      \
+    X(wasi_snapshot_preview1, sock_send)      \
+    X(socket_shim_v1, sock_addr_local)        \
+    X(socket_shim_v1, sock_connect)           \
+    X(socket_shim_v1, sock_open)              \
     X(socket_shim_v1, sock_send_fds)
 
 #ifdef __cplusplus

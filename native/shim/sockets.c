@@ -1,6 +1,5 @@
 // socket_shim_v1: sockets that the program opens and connects, and descriptors that it passes on.
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -28,7 +27,8 @@ uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint3
     if (family != FAMILY_UNIX && family != FAMILY_VSOCK) return SHIM_AFNOSUPPORT;
     if (type != SOCKTYPE_STREAM) return SHIM_PROTOTYPE;
     uint32_t i = 0;
-    while (i < SHIM_SOCKETS && shim->sockets[i] >= 0) i++;
+    while (i < SHIM_SOCKETS && shim->sockets[i] >= 0)
+        i++;
     if (i == SHIM_SOCKETS) return SHIM_MFILE;
     // Not blocking, so that connecting can be waited for; sock_connect undoes it.
     int domain = family == FAMILY_UNIX ? AF_UNIX : AF_VSOCK;
@@ -79,8 +79,7 @@ static int connect_queued(int fd, const struct sockaddr *address, socklen_t size
     return result;
 }
 
-static int connect_unix(int fd, const struct sockaddr *address, socklen_t size,
-                        uint64_t deadline) {
+static int connect_unix(int fd, const struct sockaddr *address, socklen_t size, uint64_t deadline) {
     int result;
     do {
         result = connect(fd, address, size);
@@ -105,7 +104,7 @@ static uint32_t connect_long_path(int fd, const char *path, uint64_t deadline) {
     int file = open(path, O_PATH | O_CLOEXEC);
     if (file < 0) return shim_errno(errno);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
     uint32_t result = SHIM_SUCCESS;
     if (connect_unix(fd, (struct sockaddr *)&address, sizeof address, deadline) != 0) {
         int error = errno;
@@ -166,9 +165,8 @@ static uint32_t connect_vsock(int fd, uint32_t port, uint32_t cid, uint64_t dead
     struct timeval limit;
     if (!time_left(deadline, &limit)) return SHIM_TIMEDOUT;
     limit.tv_sec++;
-    bool moved =
-        getsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual, &size) == 0 &&
-        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
+    bool moved = getsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual, &size) == 0 &&
+                 setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
 
     int error = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) error = errno;
@@ -201,8 +199,7 @@ uint32_t shim_sock_connect(struct shim *shim, uint32_t fd, uint32_t address, uin
 }
 
 /** Puts a kernel's address into the shim's form; 0 for a family that has none. */
-static size_t put_address(uint8_t *bytes, const struct sockaddr_storage *storage,
-                          socklen_t size) {
+static size_t put_address(uint8_t *bytes, const struct sockaddr_storage *storage, socklen_t size) {
     if (storage->ss_family == AF_UNIX) {
         const struct sockaddr_un *address = (const struct sockaddr_un *)storage;
         size_t length = size - offsetof(struct sockaddr_un, sun_path);
@@ -229,7 +226,7 @@ uint32_t shim_sock_addr_local(struct shim *shim, uint32_t fd, uint32_t address, 
     if (bytes == NULL || result == NULL) return SHIM_FAULT;
     int host = shim_descriptor(shim, fd);
     if (host < 0) return SHIM_BADF;
-    struct sockaddr_storage storage;
+    struct sockaddr_storage storage = {0};
     socklen_t size = sizeof storage;
     if (getsockname(host, (struct sockaddr *)&storage, &size) != 0) return shim_errno(errno);
     uint8_t whole[2 + sizeof storage];
