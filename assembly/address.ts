@@ -92,10 +92,6 @@ export function parseAddress(
 
   store<u32>(record, DEFAULT_PORT, OF_PORT);
   store<u32>(record, Argument.Address, OF_ARGUMENT);
-  if (name != 0 && isLowerCaseOf(address, addressLength, name, nameLength)) {
-    store<u32>(record, Argument.Name, OF_ARGUMENT);
-    address = name;
-  }
   const end = address + addressLength;
 
   if (equals(address, addressLength, ".host")) {
@@ -110,13 +106,20 @@ export function parseAddress(
   const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
   rest++;
 
-  if (scheme == Scheme.Unix) return parsePath(record, address, rest, end, escaped);
-  if (scheme == Scheme.UnixAbstract) return parseName(record, address, rest, end, escaped);
-
-  const code =
-    scheme == Scheme.Vsock
-      ? parseCid(record, address, rest, end)
-      : parsePath(record, address, rest, end, escaped);
+  let code: Code;
+  if (scheme == Scheme.Vsock) {
+    code = parseCid(record, address, rest, end);
+  } else {
+    // Only here do capitals matter, and ADDRESS may have lost them; NAME has them at the same place.
+    const written = isLowerCaseOf(address, addressLength, name, nameLength) ? name : address;
+    if (written == name) store<u32>(record, Argument.Name, OF_ARGUMENT);
+    rest += written - address;
+    code =
+      scheme == Scheme.UnixAbstract
+        ? parseName(record, written, rest, written + addressLength, escaped)
+        : parsePath(record, written, rest, written + addressLength, escaped);
+    if (scheme != Scheme.VsockMux) return code;
+  }
   if (code != Code.Done || port == 0) return code;
   return parsePort(record, port, port + portLength);
 }
@@ -146,7 +149,7 @@ function wrongPort(record: usize, code: Code, offset: usize): Code {
 
 /** ssh lower-cases the host's name on its way into %h, and leaves %n alone (ssh_config(5), TOKENS). */
 function isLowerCaseOf(lower: usize, lowerLength: usize, name: usize, nameLength: usize): bool {
-  if (lowerLength != nameLength) return false;
+  if (name == 0 || lowerLength != nameLength) return false;
   for (let i: usize = 0; i < nameLength; i++) {
     if (load<u8>(lower + i) != lowerCase(load<u8>(name + i))) return false;
   }

@@ -10,13 +10,20 @@
 
 #include "internal.h"
 
+/** The bytes of all arguments, with the NUL behind each. */
+static uint64_t args_size(const struct shim *shim) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < shim->argc; i++) {
+        total += strlen(shim->argv[i]) + 1;
+    }
+    return total;
+}
+
 uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_argv_buf_size) {
     uint8_t *argc = shim_range(shim, ret_argc, 4);
     uint8_t *size = shim_range(shim, ret_argv_buf_size, 4);
     if (argc == NULL || size == NULL) return SHIM_FAULT;
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < shim->argc; i++)
-        total += strlen(shim->argv[i]) + 1;
+    uint64_t total = args_size(shim);
     if (total > UINT32_MAX) return SHIM_OVERFLOW;
     store_u32(argc, shim->argc);
     store_u32(size, (uint32_t)total);
@@ -25,15 +32,14 @@ uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_
 
 uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
     uint8_t *pointers = shim_range(shim, argv, (uint64_t)shim->argc * 4);
-    if (pointers == NULL) return SHIM_FAULT;
-    uint64_t at = argv_buf;
+    uint8_t *texts = shim_range(shim, argv_buf, args_size(shim));
+    if (pointers == NULL || texts == NULL) return SHIM_FAULT;
+    uint32_t offset = 0;
     for (uint32_t i = 0; i < shim->argc; i++) {
         size_t size = strlen(shim->argv[i]) + 1;
-        uint8_t *text = at <= UINT32_MAX ? shim_range(shim, (uint32_t)at, size) : NULL;
-        if (text == NULL) return SHIM_FAULT;
-        memcpy(text, shim->argv[i], size);
-        store_u32(pointers + (size_t)i * 4, (uint32_t)at);
-        at += size;
+        memcpy(texts + offset, shim->argv[i], size);
+        store_u32(pointers + (size_t)i * 4, argv_buf + offset);
+        offset += (uint32_t)size;
     }
     return SHIM_SUCCESS;
 }

@@ -1,0 +1,401 @@
+// The command: its options, what it says and how it ends, in simulated worlds (errors that no real
+// peer can be made to show) and as a process.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describe, it } from "node:test";
+import { proxyCommand, root } from "./support/proxy";
+import { errno, simulate, type World } from "./support/simulation";
+
+const OK = Buffer.from("OK 1073741824\n");
+const MS = 1_000_000;
+
+function run(args: string[], input?: { env?: NodeJS.ProcessEnv }) {
+  const [program = "", ...words] = proxyCommand();
+  const env = { ...process.env, ...input?.env };
+  return spawnSync(program, [...words, ...args], { encoding: "latin1", env });
+}
+
+/** One line, about `what`, without a control character; and the exit status. */
+function fails(args: (string | Buffer)[], world: World, exit: number, text: RegExp): void {
+  const outcome = simulate(args, world);
+  const line = outcome.stderr.toString();
+  assert.equal(outcome.exit, exit, line);
+  assert.match(line, /^ssh-vsock-proxy: [^\x00-\x1f\x7f]+\n$/);
+  assert.match(line, text);
+  assert.deepEqual(outcome.handedOver, []);
+}
+
+describe("options", () => {
+  it("--help and --version speak on stderr, and say nothing on stdout", () => {
+    for (const option of ["--help", "-h"]) {
+      const { status, stdout, stderr } = run([option]);
+      assert.deepEqual({ status, stdout }, { status: 0, stdout: "" });
+      assert.match(stderr, /^Usage: ssh-vsock-proxy /);
+    }
+    const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+      version: string;
+    };
+    for (const option of ["--version", "-V"]) {
+      const { status, stdout, stderr } = run([option]);
+      assert.deepEqual({ status, stdout }, { status: 0, stdout: "" });
+      assert.equal(stderr, `ssh-vsock-proxy ${version}\n`);
+    }
+  });
+
+  it("--help names every exit status and option", () => {
+    const { stderr } = run(["--help"]);
+    for (const word of [
+      "64",
+      "68",
+      "69",
+      "71",
+      "75",
+      "76",
+      "77",
+      "--timeout",
+      "--host-socket",
+      "--fdpass",
+      "-v",
+    ]) {
+      assert.ok(stderr.includes(word), word);
+    }
+    for (const line of stderr.split("\n")) assert.ok(line.length <= 100, line);
+  });
+
+  const durations: [string, number | undefined][] = [
+    ["1ms", 1],
+    ["500ms", 500],
+    ["5", 5000],
+    ["5s", 5000],
+    ["2m", 120_000],
+    ["1440m", 86_400_000],
+    ["86400", 86_400_000],
+    ["86400000ms", 86_400_000],
+    ["0", undefined],
+    ["0ms", undefined],
+    ["1441m", undefined],
+    ["86401s", undefined],
+    ["4294967295m", undefined],
+    ["99999999999", undefined],
+    ["", undefined],
+    ["s", undefined],
+    ["5x", undefined],
+    ["5 s", undefined],
+    [" 5", undefined],
+    ["05", undefined],
+    ["-5", undefined],
+    ["5h", undefined],
+    ["5S", undefined],
+    ["1.5s", undefined],
+    ["5ss", undefined],
+  ];
+  for (const [text, milliseconds] of durations) {
+    it(`--timeout '${text}' ${milliseconds === undefined ? "is refused" : `is ${milliseconds} ms`}`, () => {
+      for (const args of [[`--timeout=${text}`], ["--timeout", text]]) {
+        const outcome = simulate([...args, "unix/x"]);
+        if (milliseconds === undefined) {
+          assert.equal(outcome.exit, 64);
+          assert.match(outcome.stderr.toString(), /duration/);
+        } else {
+          assert.equal(outcome.deadline, milliseconds * MS, outcome.stderr.toString());
+        }
+      }
+    });
+  }
+
+  it("the deadline is 5 s where none is given, and the last one where several are", () => {
+    assert.equal(simulate(["unix/x"]).deadline, 5000 * MS);
+    assert.equal(simulate(["--timeout", "1s", "--timeout=2s", "unix/x"]).deadline, 2000 * MS);
+  });
+
+  const wrong: [string[], RegExp][] = [
+    [[], /: no address given/],
+    [["--"], /: no address given/],
+    [["-v"], /: no address given/],
+    [["--nope", "unix/x"], /: --nope: unknown option/],
+    [["-x", "unix/x"], /: -x: unknown option/],
+    [["-", "unix/x"], /: -: unknown option/],
+    [["--time", "5s", "unix/x"], /: --time: unknown option/],
+    [["--timeoutt=5s", "unix/x"], /: --timeoutt=5s: unknown option/],
+    [["-vv", "unix/x"], /: -vv: unknown option/],
+    [["--timeout"], /: --timeout: the option needs a value/],
+    [["--host-socket"], /: --host-socket: the option needs a value/],
+    [["--verbose=1", "unix/x"], /: --verbose=1: the option takes no value/],
+    [["--help=x"], /: --help=x: the option takes no value/],
+    [["unix/x", "22", "unix/x", "more"], /: more: too many arguments/],
+  ];
+  for (const [args, text] of wrong) {
+    it(`${JSON.stringify(args)} is refused`, () => {
+      fails(args, {}, 64, text);
+    });
+  }
+
+  it("end at the address, so that nothing that ssh puts in can be one", () => {
+    assert.equal(simulate(["unix/x", "--help"]).exit, 0);
+    assert.equal(simulate(["unix/x", "22", "--timeout"]).exit, 0);
+    fails(["--", "--help"], {}, 64, /: --help: address not understood/);
+  });
+
+  it("-v says each step, with its time, and changes nothing else", () => {
+    const world = { answer: [OK] };
+    const quiet = simulate(["vsock-mux/m", "99"], world);
+    const outcome = simulate(["-v", "vsock-mux/m", "99"], world);
+    const steps = outcome.stderr.toString().trimEnd().split("\n");
+    assert.equal(steps.length, 5);
+    for (const step of steps) {
+      assert.match(step, /^ssh-vsock-proxy: vsock-mux\/m port 99: \d+\.\d{3} ms: \w/);
+    }
+    assert.match(steps[0] ?? "", /connecting, for at most 5000\.000 ms$/);
+    assert.match(steps[3] ?? "", /OK 1073741824$/);
+    assert.equal(quiet.stderr.length, 0);
+    assert.deepEqual(outcome.handedOver, quiet.handedOver);
+  });
+});
+
+describe("the way to a connection", () => {
+  const prologue = [
+    "clock_time_get",
+    "args_sizes_get",
+    "args_get",
+    "fd_fdstat_get",
+    "sock_addr_local",
+  ];
+
+  it("asks for nothing that it does not need", () => {
+    const connect = [...prologue, "clock_time_get", "sock_open", "sock_connect"];
+    assert.deepEqual(simulate(["unix/x"]).calls, [...connect, "sock_send_fds", "proc_exit"]);
+    assert.deepEqual(simulate(["vsock/3"]).calls, [...connect, "sock_send_fds", "proc_exit"]);
+    assert.deepEqual(simulate(["vsock-mux/m"], { answer: [OK] }).calls, [
+      ...connect,
+      "sock_send",
+      ...["poll_oneoff", "sock_recv", "sock_recv"],
+      ...["sock_send_fds", "proc_exit"],
+    ]);
+  });
+
+  it("hands over one byte, 0, and one descriptor", () => {
+    for (const args of [["unix/x"], ["vsock/3"], ["vsock-mux/m"]]) {
+      const { exit, handedOver } = simulate(args, { answer: [OK] });
+      assert.equal(exit, 0);
+      assert.deepEqual(handedOver, [{ bytes: Buffer.from([0]), fds: [3] }]);
+    }
+  });
+
+  it("leaves what comes behind the OK line in the socket", () => {
+    const banner = Buffer.from("SSH-2.0-x\r\n");
+    for (const answer of [
+      [OK, banner],
+      [Buffer.concat([OK, banner])],
+      [...OK].map((b) => Buffer.from([b])),
+    ]) {
+      const { exit, taken } = simulate(["vsock-mux/m"], { answer });
+      assert.equal(exit, 0);
+      assert.deepEqual(taken, OK);
+    }
+  });
+
+  it("takes the OK line although the socket gives it byte by byte", () => {
+    const { exit, taken } = simulate(["vsock-mux/m"], { answer: [OK], recvGives: 1 });
+    assert.equal(exit, 0);
+    assert.deepEqual(taken, OK);
+  });
+});
+
+describe("what fails while connecting", () => {
+  const table: [error: keyof typeof errno, exit: number, text: RegExp][] = [
+    ["NOENT", 68, /no such socket/],
+    ["NOTDIR", 68, /not a directory/],
+    ["LOOP", 68, /symbolic links/],
+    ["NOTSOCK", 68, /not a socket/],
+    ["ISDIR", 68, /a directory is at that path/],
+    ["NAMETOOLONG", 64, /too long/],
+    ["PROTOTYPE", 76, /not a stream socket/],
+    ["CONNREFUSED", 69, /connection refused/],
+    ["CONNRESET", 69, /connection reset: the machine is up, but nothing listens there/],
+    ["NODEV", 68, /no such machine/],
+    ["HOSTUNREACH", 68, /no such machine/],
+    ["NETUNREACH", 68, /no such machine/],
+    ["ADDRNOTAVAIL", 68, /no such machine/],
+    ["AFNOSUPPORT", 71, /no AF_VSOCK/],
+    ["ACCES", 77, /permission denied/],
+    ["PERM", 77, /permission denied/],
+    ["MFILE", 71, /too many open files/],
+    ["NFILE", 71, /too many open files/],
+    ["NOMEM", 71, /out of memory/],
+    ["NOBUFS", 71, /out of memory/],
+    ["IO", 71, /system error: WASI preview1 errno 29/],
+  ];
+  for (const [error, exit, text] of table) {
+    it(`${error}: exit ${exit}`, () => {
+      for (const name of ["sock_open", "sock_connect"]) {
+        const world = { fails: { [name]: [errno[error]] } };
+        fails(["unix/a b"], world, exit, /^ssh-vsock-proxy: unix\/a b: /);
+        fails(["vsock/7", "99"], world, exit, /^ssh-vsock-proxy: vsock\/7 port 99: /);
+        fails(["vsock-mux/m"], world, exit, text);
+      }
+    });
+  }
+  it("TIMEDOUT: exit 75, and what that means depends on the family", () => {
+    const world = { fails: { sock_connect: [errno.TIMEDOUT] } };
+    fails(["unix/x"], world, 75, /queue is full/);
+    fails(["vsock-mux/x"], world, 75, /queue is full/);
+    fails(["vsock/3"], world, 75, /no answer from the machine/);
+  });
+});
+
+describe("what fails in the handshake", () => {
+  const mux = ["vsock-mux/m", "22"];
+  const about = /^ssh-vsock-proxy: vsock-mux\/m port 22: /;
+
+  it("silence: exit 75, when the deadline has passed and not before", () => {
+    fails(mux, {}, 75, /the machine is not up yet/);
+    assert.equal(simulate(["--timeout=700ms", ...mux]).waited, 700 * MS);
+  });
+  it("silence within the line: exit 75", () => {
+    fails(mux, { answer: [Buffer.from("OK 1")] }, 75, /in the middle of the multiplexer's OK line/);
+  });
+  it("end of file: exit 69; within the line 76", () => {
+    fails(mux, { end: "eof" }, 69, /nothing listens on that port/);
+    fails(mux, { answer: [Buffer.from("OK 1")], end: "eof" }, 76, /in the middle/);
+  });
+  it("an end of file while the line is taken that was looked at: exit 76", () => {
+    fails(mux, { answer: [OK], recvGives: 0 }, 76, about);
+  });
+  it("what is no OK line: exit 76", () => {
+    fails(mux, { answer: [Buffer.from("OK 5 \n")] }, 76, /protocol error/);
+    fails(mux, { answer: [Buffer.from("OK 4294967296\n")] }, 76, /above 4294967295/);
+  });
+  it("a request that leaves in part: exit 71, and nothing more is sent", () => {
+    fails(mux, { answer: [OK], sendTakes: 5 }, 71, /only a part of CONNECT/);
+    assert.equal(simulate(mux, { answer: [OK], sendTakes: 5 }).sent.length, 1);
+  });
+  it("a connection that is reset, at any of its calls: exit 69", () => {
+    for (const error of [errno.CONNRESET, errno.PIPE]) {
+      fails(mux, { answer: [OK], fails: { sock_send: [error] } }, 69, /connection reset/);
+      fails(mux, { answer: [OK], fails: { sock_recv: [error] } }, 69, /connection reset/);
+      fails(mux, { answer: [OK], fails: { sock_recv: [0, error] } }, 69, /connection reset/);
+    }
+  });
+  it("every other errno, at any of its calls: exit 71", () => {
+    for (const name of ["sock_send", "sock_recv", "poll_oneoff"]) {
+      fails(mux, { answer: [OK], fails: { [name]: [errno.IO] } }, 71, about);
+    }
+  });
+  it("a socket that takes the request only later is waited for", () => {
+    const world = { answer: [OK], fails: { sock_send: [errno.AGAIN, errno.AGAIN, 0] } };
+    assert.equal(simulate(mux, world).exit, 0);
+  });
+  it("a readiness without bytes is waited out", () => {
+    const world = { answer: [OK], fails: { sock_recv: [errno.AGAIN, errno.AGAIN, 0] } };
+    assert.equal(simulate(mux, world).exit, 0);
+  });
+});
+
+describe("what fails in the hand-over", () => {
+  it("ssh is gone: exit 71", () => {
+    for (const error of [errno.PIPE, errno.CONNRESET, errno.NOTCONN]) {
+      fails(["unix/x"], { fails: { sock_send_fds: [error] } }, 71, /ssh went away/);
+    }
+  });
+  it("ssh takes it later: it is waited for", () => {
+    const world = { fails: { sock_send_fds: [errno.AGAIN, 0] } };
+    assert.equal(simulate(["unix/x"], world).exit, 0);
+  });
+  it("descriptor 1 is no unix stream socket: exit 64 before anything is connected", () => {
+    for (const stdout of [
+      { filetype: 4, family: 3 },
+      { filetype: 5, family: 3 },
+      { filetype: 6, family: 40 },
+      { filetype: 0, family: 3 },
+    ]) {
+      for (const args of [["unix/x"], ["--fdpass", "vsock-mux/x"]]) {
+        fails(args, { stdout }, 64, /ProxyUseFdpass/);
+        assert.ok(!simulate(args, { stdout }).calls.includes("sock_open"));
+      }
+    }
+    for (const name of ["fd_fdstat_get", "sock_addr_local"]) {
+      fails(["unix/x"], { fails: { [name]: [errno.BADF] } }, 64, /ProxyUseFdpass/);
+    }
+  });
+});
+
+describe("what is said", () => {
+  const refuse = { fails: { sock_connect: [errno.NOENT] } };
+  const shown: [string | Buffer, string][] = [
+    ["unix/a b", "unix/a b"],
+    ["unix/käse/日本/😀", "unix/käse/日本/😀"],
+    ["unix/\x1b[31mred\x07", "unix/\\x1b[31mred\\x07"],
+    ["unix/a\nb\tc\x7f", "unix/a\\x0ab\\x09c\\x7f"],
+    ["unix/back\\slash", "unix/back\\\\slash"],
+    [Buffer.from("unix/\x9b31m\xff\xfe", "latin1"), "unix/\\x9b31m\\xff\\xfe"],
+    ["unix/\u0085\u009b31m", "unix/\\xc2\\x85\\xc2\\x9b31m"],
+    ["unix/\u202eevil\u2066\u200f", "unix/\\xe2\\x80\\xaeevil\\xe2\\x81\\xa6\\xe2\\x80\\x8f"],
+    ["unix/\ufeff\u061c", "unix/\\xef\\xbb\\xbf\\xd8\\x9c"],
+    [Buffer.from("unix/\xc0\xafx\xe0\x80\xafx", "latin1"), "unix/\\xc0\\xafx\\xe0\\x80\\xafx"],
+    [Buffer.from("unix/\xed\xa0\x80", "latin1"), "unix/\\xed\\xa0\\x80"],
+    [Buffer.from("unix/\xf4\x90\x80\x80", "latin1"), "unix/\\xf4\\x90\\x80\\x80"],
+    [Buffer.from("unix/\xe6\x97", "latin1"), "unix/\\xe6\\x97"],
+  ];
+  for (const [address, text] of shown) {
+    it(`names ${JSON.stringify(address.toString("latin1"))} as ${text}`, () => {
+      const line = simulate([address], refuse).stderr.toString();
+      assert.ok(line.startsWith(`ssh-vsock-proxy: ${text}: no such socket`), line);
+    });
+  }
+
+  it("names the address by what was typed, with its capitals", () => {
+    const line = simulate(["unix/tmp/x", "22", "unix/Tmp/X"], refuse).stderr.toString();
+    assert.match(line, /: unix\/Tmp\/X: /);
+  });
+  it("names a port that is wrong, and escapes it", () => {
+    fails(["vsock/1", "2\x1b"], {}, 64, /: vsock\/1 port 2\\x1b: not a port/);
+  });
+  it("shows the longest path whole, and cuts what is longer", () => {
+    const longest = `unix/${"\x01".repeat(4094)}`;
+    const line = simulate([longest], refuse).stderr.toString();
+    assert.equal(line.match(/\\x01/g)?.length, 4094);
+    assert.match(line, /no such socket/);
+    const far = simulate([`unix/${"x".repeat(130_000)}`], refuse);
+    assert.equal(far.exit, 64);
+    assert.ok(far.stderr.length < 5000);
+    assert.match(far.stderr.toString(), /x\.\.\.: path too long/);
+  });
+  it("is written in one piece, and to its end where stderr takes it in parts", () => {
+    const whole = simulate(["unix/x"], refuse);
+    assert.equal(whole.calls.filter((name) => name === "fd_write").length, 1);
+    const parts = simulate(["unix/x"], { ...refuse, writeTakes: 7 });
+    assert.deepEqual(parts.stderr, whole.stderr);
+  });
+  it("is lost without harm where stderr takes nothing", () => {
+    for (const error of [errno.BADF, errno.IO, errno.PIPE]) {
+      const world = { fails: { ...refuse.fails, fd_write: [error] } };
+      assert.equal(simulate(["unix/x"], world).exit, 68);
+    }
+    const later = { fails: { ...refuse.fails, fd_write: [errno.AGAIN, errno.AGAIN, 0] } };
+    assert.match(simulate(["unix/x"], later).stderr.toString(), /no such socket/);
+  });
+  it("survives arguments of a megabyte", () => {
+    const many = Array.from({ length: 60_000 }, () => "--verbose");
+    assert.equal(simulate([...many, "unix/x", "y".repeat(500_000)]).exit, 0);
+  });
+});
+
+describe("the Node host", () => {
+  it("without its addon says what can be done", () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
+    try {
+      copyFileSync(path.join(root, "dist/cli.js"), path.join(folder, "cli.js"));
+      const args = [path.join(folder, "cli.js"), "unix/x"];
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+      assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
+      assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);
+      assert.match(stderr, /Possible solutions:\n- /);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});

@@ -1,0 +1,217 @@
+// What holds for every import: no pointer or length makes it touch a byte outside the memory, and no
+// number a descriptor that is not the program's.
+
+import assert from "node:assert/strict";
+import { openSync } from "node:fs";
+import { describe, it } from "node:test";
+import { errno } from "../support/simulation";
+import { addon, AT, OUTSIDE, Program } from "../support/shim";
+
+const END = 65536;
+
+/** Each import with arguments that are right, and the places of its pointers with the bytes there. */
+const calls: [
+  name: string,
+  args: (number | bigint)[],
+  pointers: [position: number, size: number][],
+][] = [
+  [
+    "args_get",
+    [64, 1024],
+    [
+      [0, 8],
+      [1, 11],
+    ],
+  ],
+  [
+    "args_sizes_get",
+    [16, 24],
+    [
+      [0, 4],
+      [1, 4],
+    ],
+  ],
+  ["clock_time_get", [1, 0n, 16], [[2, 8]]],
+  ["fd_fdstat_get", [2, 16], [[1, 24]]],
+  [
+    "fd_write",
+    [2, AT.iovs, 1, 16],
+    [
+      [1, 8],
+      [3, 4],
+    ],
+  ],
+  [
+    "poll_oneoff",
+    [4096, 8192, 1, 16],
+    [
+      [0, 48],
+      [1, 32],
+      [3, 4],
+    ],
+  ],
+  [
+    "sock_recv",
+    [3, AT.iovs, 1, 0, 16, 24],
+    [
+      [1, 8],
+      [4, 4],
+      [5, 2],
+    ],
+  ],
+  [
+    "sock_send",
+    [3, AT.iovs, 1, 0, 16],
+    [
+      [1, 8],
+      [4, 4],
+    ],
+  ],
+  [
+    "sock_addr_local",
+    [3, 4096, 8, 16],
+    [
+      [1, 8],
+      [3, 4],
+    ],
+  ],
+  ["sock_connect", [3, 4096, 5, 0n], [[1, 5]]],
+  ["sock_open", [3, 6, 16], [[2, 4]]],
+  [
+    "sock_send_fds",
+    [3, AT.iovs, 1, AT.fds, 1, 16],
+    [
+      [1, 8],
+      [3, 4],
+      [5, 4],
+    ],
+  ],
+];
+
+function program(): Program {
+  const result = new Program([Buffer.from("abc"), Buffer.from("defghi")]);
+  assert.equal(result.open(), 3);
+  result.iovec(0);
+  return result;
+}
+
+describe("every import", () => {
+  it("is listed here", () => {
+    const { imports } = new Program().shim;
+    const names = Object.values(imports).flatMap((module) => Object.keys(module));
+    const here = [...calls.map(([name]) => name), "proc_exit"];
+    assert.deepEqual(names.sort(), here.sort());
+  });
+
+  for (const [name, args, pointers] of calls) {
+    it(`${name} answers FAULT for each pointer that leaves the memory, and writes nothing`, () => {
+      for (const [position, size] of pointers) {
+        for (const at of [
+          END - size + 1,
+          END - 1,
+          END,
+          END + 1,
+          0x8000_0000,
+          OUTSIDE,
+          0xffff_ffff,
+        ]) {
+          const { memory } = program();
+          const it = program();
+          const before = Buffer.from(it.bytes(0, END));
+          const wrong = args.map((arg, i) => (i === position ? at : arg));
+          assert.equal(it.call(name, ...wrong), errno.FAULT, `${name}(${wrong.join(", ")})`);
+          assert.deepEqual(it.bytes(0, END), before, `${name}(${wrong.join(", ")})`);
+          assert.equal(memory.buffer.byteLength, END);
+          it.shim.close();
+        }
+      }
+    });
+  }
+
+  it("answers FAULT without a memory", () => {
+    const shim = new addon.Shim([]);
+    const open = shim.imports["socket_shim_v1"]?.["sock_open"] as (...args: number[]) => number;
+    assert.equal(open(3, 6, 16), errno.FAULT);
+  });
+
+  it("sees the memory that has grown", () => {
+    const it = program();
+    const far = END + 1000;
+    assert.equal(it.call("clock_time_get", 1, 0n, far), errno.FAULT);
+    it.memory.grow(1);
+    assert.equal(it.call("clock_time_get", 1, 0n, far), 0);
+    assert.ok(it.view.getBigUint64(far, true) > 0n);
+  });
+});
+
+describe("buffers", () => {
+  for (const name of ["fd_write", "sock_send", "sock_recv", "sock_send_fds"]) {
+    const args = calls.find(([call]) => call === name)?.[1] ?? [];
+    it(`${name} answers FAULT for a buffer that leaves the memory, INVAL for more than 16`, () => {
+      const it = program();
+      for (const [at, length] of [
+        [END, 1],
+        [END - 1, 2],
+        [0, END + 1],
+        [1, 0xffff_ffff],
+        [OUTSIDE, 32],
+      ]) {
+        it.view.setUint32(AT.iovs, at ?? 0, true);
+        it.view.setUint32(AT.iovs + 4, length ?? 0, true);
+        assert.equal(it.call(name, ...args), errno.FAULT, `${at} ${length}`);
+      }
+      for (const count of [17, 0x2000_0000, 0xffff_ffff]) {
+        const many = args.map((arg, i) => (i === 2 ? count : arg));
+        assert.equal(it.call(name, ...many), errno.INVAL);
+      }
+    });
+  }
+});
+
+describe("descriptors", () => {
+  it("that the program did not open are BADF, whatever the process has", () => {
+    const process_has = openSync("/dev/null", "r");
+    for (const fd of [process_has, 3, 4, 10, 11, 100, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
+      const it = new Program();
+      it.iovec(0);
+      for (const [name, args] of calls.filter(([, [first]]) => first === 3 || first === 2)) {
+        if (name === "sock_open") continue;
+        const wrong = args.map((arg, i) => (i === 0 ? fd : arg));
+        it.view.setUint32(AT.fds, 0, true);
+        assert.equal(it.call(name, ...wrong), errno.BADF, `${name}(${wrong.join(", ")})`);
+      }
+    }
+  });
+  it("that are passed on are the program's own, too", () => {
+    const it = program();
+    for (const fd of [4, 10, 11, 0xffff_ffff]) {
+      it.view.setUint32(AT.fds, fd, true);
+      assert.equal(it.call("sock_send_fds", 3, AT.iovs, 1, AT.fds, 1, AT.result), errno.BADF);
+    }
+  });
+  it("0 to 2 cannot be connected", () => {
+    const it = program();
+    for (const fd of [0, 1, 2]) assert.equal(it.connect(fd, "/nope"), errno.BADF);
+  });
+  it("are eight sockets at most, and free again after close()", () => {
+    const it = new Program();
+    for (let i = 0; i < 8; i++) assert.equal(it.open(), 3 + i);
+    assert.equal(it.call("sock_open", 3, 6, AT.result), errno.MFILE);
+    it.shim.close();
+    assert.equal(it.open(), 3);
+    it.shim.close();
+  });
+});
+
+describe("Shim", () => {
+  it("wants an array of Buffers, and a memory", () => {
+    const make = (args: unknown) => () => new addon.Shim(args as Uint8Array[]);
+    assert.throws(make(undefined), TypeError);
+    assert.throws(make(["text"]), TypeError);
+    const attach = (memory: unknown) => () => {
+      new addon.Shim([]).attach(memory as WebAssembly.Memory);
+    };
+    assert.throws(attach(undefined), TypeError);
+    assert.throws(attach({}), TypeError);
+  });
+});

@@ -1,0 +1,190 @@
+// Sockets: sock_open to sock_send_fds over real unix sockets. AF_VSOCK is tested in a guest
+// (tests/vsock.test.ts).
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+import { errno } from "../support/simulation";
+import { AT, Program } from "../support/shim";
+
+const PEEK = 1;
+const WAITALL = 2;
+
+const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
+const greeting = path.join(folder, "greeting");
+const echo = path.join(folder, "echo");
+const servers: net.Server[] = [];
+
+async function serve(where: string, each: (socket: net.Socket) => void): Promise<void> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on("error", () => undefined); // The tests leave without a word.
+    each(socket);
+  });
+  server.listen(where);
+  servers.push(server);
+  await once(server, "listening");
+}
+
+before(async () => {
+  await serve(greeting, (socket) => socket.end("hello"));
+  await serve(echo, (socket) => socket.pipe(socket));
+});
+
+after(() => {
+  for (const server of servers) server.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Lets the servers, which live in this process, do their part until there is something to read. */
+async function readable(it: Program, fd: number): Promise<void> {
+  for (let i = 0; i < 500 && it.receive(fd, 1, PEEK) === errno.AGAIN; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+describe("sock_open", () => {
+  it("answers AFNOSUPPORT and PROTOTYPE for what it does not know", () => {
+    const it = new Program();
+    for (const family of [0, 1, 2, 4, 39, 0xffff_ffff]) {
+      assert.equal(it.call("sock_open", family, 6, AT.result), errno.AFNOSUPPORT);
+    }
+    for (const type of [0, 1, 5, 7]) {
+      assert.equal(it.call("sock_open", 3, type, AT.result), errno.PROTOTYPE);
+    }
+  });
+});
+
+describe("sock_connect", () => {
+  const connects = (name: string): number => {
+    const it = new Program();
+    const error = it.connect(it.open(), name);
+    it.shim.close();
+    return error;
+  };
+  it("reaches a path", () => {
+    assert.equal(connects(greeting), 0);
+  });
+  it("tells a missing path, a file, a folder and a file within a path apart", () => {
+    writeFileSync(path.join(folder, "file"), "");
+    assert.equal(connects(path.join(folder, "nope")), errno.NOENT);
+    assert.equal(connects(path.join(folder, "file")), errno.NOTSOCK);
+    assert.equal(connects(folder), errno.ISDIR);
+    assert.equal(connects(path.join(folder, "file/x")), errno.NOTDIR);
+    assert.equal(connects("\0nobody has this name"), errno.CONNREFUSED);
+  });
+  it("does the same for paths that do not fit sun_path", () => {
+    const far = folder + "/.".repeat(100);
+    assert.equal(connects(`${far}/greeting`), 0);
+    assert.equal(connects(`${far}/nope`), errno.NOENT);
+    assert.equal(connects(`${far}/file`), errno.NOTSOCK);
+    assert.equal(connects(far), errno.ISDIR);
+    assert.equal(connects("/" + "x".repeat(4094)), errno.NAMETOOLONG);
+    assert.equal(connects("/" + "x".repeat(4095)), errno.NAMETOOLONG);
+    assert.equal(connects("\0" + "x".repeat(108)), errno.NAMETOOLONG);
+  });
+  it("answers INVAL for what is no address, AFNOSUPPORT for other families", () => {
+    const it = new Program();
+    const fd = it.open();
+    const connect = (...bytes: number[]): number => {
+      it.bytes(AT.address, bytes.length).set(bytes);
+      return it.call("sock_connect", fd, AT.address, bytes.length, 0n);
+    };
+    assert.equal(connect(), errno.INVAL);
+    assert.equal(connect(3), errno.INVAL);
+    assert.equal(connect(3, 0), errno.INVAL);
+    assert.equal(connect(3, 0, 0x61, 0, 0x62), errno.INVAL);
+    assert.equal(connect(2, 0, 1, 2, 3), errno.AFNOSUPPORT);
+    // AF_VSOCK's form, on a unix socket: refused for its length or its second word.
+    assert.equal(connect(40, 0, 0, 0, 22, 0, 0, 0, 1, 0, 0), errno.INVAL);
+    assert.equal(connect(40, 0, 1, 0, 22, 0, 0, 0, 1, 0, 0, 0), errno.INVAL);
+    it.shim.close();
+  });
+});
+
+describe("sock_send, sock_recv", () => {
+  it("carry bytes, and never wait", async () => {
+    const it = new Program();
+    const fd = it.open();
+    assert.equal(it.connect(fd, echo), 0);
+    assert.equal(it.receive(fd, 10), errno.AGAIN);
+    assert.equal(it.send(fd, "ping"), 0);
+    assert.equal(it.result, 4);
+    await readable(it, fd);
+    assert.equal(it.receive(fd, 10, PEEK), "ping");
+    assert.equal(it.receive(fd, 2), "pi");
+    assert.equal(it.receive(fd, 10), "ng");
+    it.shim.close();
+  });
+  it("give 0 bytes at the end of file", async () => {
+    const it = new Program();
+    const fd = it.open();
+    assert.equal(it.connect(fd, greeting), 0);
+    await readable(it, fd);
+    assert.equal(it.receive(fd, 10), "hello");
+    await readable(it, fd);
+    assert.equal(it.receive(fd, 10), "");
+    it.shim.close();
+  });
+  it("answer NOTCONN or PIPE, and no signal, on a socket that is not connected", () => {
+    const it = new Program();
+    const fd = it.open();
+    assert.equal(it.send(fd, "x"), errno.NOTCONN);
+    assert.equal(it.receive(fd, 1), errno.INVAL);
+    it.shim.close();
+  });
+  it("answer NOTSUP for flags that they do not know", () => {
+    const it = new Program();
+    const fd = it.open();
+    assert.equal(it.receive(fd, 1, WAITALL), errno.NOTSUP);
+    it.iovec(1);
+    assert.equal(it.call("sock_send", fd, AT.iovs, 1, 1, AT.result), errno.NOTSUP);
+    it.shim.close();
+  });
+});
+
+describe("sock_addr_local", () => {
+  it("gives the family, and 0 bytes of path for a socket without a name", () => {
+    const it = new Program();
+    assert.equal(it.call("sock_addr_local", it.open(), AT.address, 100, AT.result), 0);
+    assert.equal(it.result, 2);
+    assert.deepEqual(it.bytes(AT.address, 2), Buffer.from([3, 0]));
+    it.shim.close();
+  });
+  it("writes no more than was asked for, and tells the whole length", () => {
+    const it = new Program();
+    const fd = it.open();
+    it.bytes(AT.address, 4).fill(0xaa);
+    assert.equal(it.call("sock_addr_local", fd, AT.address, 1, AT.result), 0);
+    assert.equal(it.result, 2);
+    assert.deepEqual(it.bytes(AT.address, 2), Buffer.from([3, 0xaa]));
+    it.shim.close();
+  });
+});
+
+describe("sock_send_fds", () => {
+  it("answers INVAL for no descriptors and for more than 16", () => {
+    const it = new Program();
+    const fd = it.open();
+    it.iovec(1);
+    for (const count of [0, 17]) {
+      assert.equal(it.call("sock_send_fds", fd, AT.iovs, 1, AT.fds, count, AT.result), errno.INVAL);
+    }
+    assert.equal(
+      it.call("sock_send_fds", fd, AT.iovs, 1, AT.fds, 0x4000_0001, AT.result),
+      errno.FAULT,
+    );
+    it.shim.close();
+  });
+  it("answers NOTCONN on a socket without a peer", () => {
+    const it = new Program();
+    const fd = it.open();
+    it.iovec(1);
+    it.view.setUint32(AT.fds, fd, true);
+    assert.equal(it.call("sock_send_fds", fd, AT.iovs, 1, AT.fds, 1, AT.result), errno.NOTCONN);
+    it.shim.close();
+  });
+});
