@@ -1,7 +1,5 @@
 // The native addon: what it offers, and where it is found.
 
-import path from "node:path";
-
 /** The imports of one instance of proxy.wasm, over the system calls of this process. */
 export interface Shim {
   readonly imports: WebAssembly.Imports;
@@ -25,7 +23,8 @@ export interface Addon {
  * @throws Error that ends in what can be done, where there is no addon or it does not load
  */
 export function loadAddon(): Addon {
-  const file = path.join(__dirname, "ssh-vsock-proxy.node");
+  // Not by node:path: what is not loaded need not be waited for.
+  const file = `${__dirname}/ssh-vsock-proxy.node`;
   const module = { exports: {} };
   try {
     process.dlopen(module, file);

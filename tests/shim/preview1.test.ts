@@ -88,27 +88,23 @@ describe("fd_write, proc_exit", () => {
 });
 
 describe("fd_fdstat_get", () => {
-  const types: [what: string, stdio: string, type: number][] = [
-    ["a regular file", "file", 4],
-    ["a character device", "ignore", 2],
-    ["a socket", "pipe", 6],
+  const types: [what: string, redirection: string, type: number][] = [
+    ["a regular file", "< package.json", 4],
+    ["a character device", "< /dev/null", 2],
+    ["a directory", "< .", 3],
+    ["a stream socket, which spawn gives", "", 6],
   ];
-  for (const [what, stdio, type] of types) {
+  for (const [what, redirection, type] of types) {
     it(`tells ${what} by type ${type}`, () => {
-      const file = path.join(root, "package.json");
+      const shim = path.join(root, "tests/support/shim.ts");
       const script = `
-        const it = new (require(${JSON.stringify(path.join(root, "tests/support/shim.ts"))}).Program)();
+        const it = new (require(${JSON.stringify(shim)}).Program)();
         const error = it.call("fd_fdstat_get", 0, 1024);
         console.error(error, it.view.getUint8(1024));`;
-      const open = stdio === "file" ? `exec < ${JSON.stringify(file)}` : "true";
       const child = spawnSync(
         "/bin/sh",
-        ["-c", `${open}; exec "$0" --import tsx -e "$1"`, process.execPath, script],
-        {
-          encoding: "utf8",
-          cwd: root,
-          stdio: [stdio === "file" ? "ignore" : stdio, "pipe", "pipe"],
-        },
+        ["-c", `exec "$0" --import tsx -e "$1" ${redirection}`, process.execPath, script],
+        { encoding: "utf8", cwd: root },
       );
       assert.equal(child.stderr, `0 ${type}\n`);
     });

@@ -1,0 +1,139 @@
+// The proxy against every behaviour of a multiplexer (support/multiplexer.ts), as ssh would see it.
+//
+// A failure hands nothing over, says one line and leaves by the right code; a success leaves the
+// guest's bytes in the passed socket, from the first one on.
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+
+import { scenarios } from "./support/multiplexer";
+import { startMultiplexer } from "./support/multiplexer-client";
+import type { Multiplexer } from "./support/multiplexer-client";
+import { playSsh } from "./support/play-ssh";
+import { proxyCommand } from "./support/proxy";
+import { startSshd } from "./support/sshd";
+
+/** sysexits.h, as the proxy uses it. */
+const REFUSED = 69;
+const DEADLINE = 75;
+const PROTOCOL = 76;
+
+/** What a scenario comes to: an exit code, or the first bytes that ssh reads. */
+const outcomes: Readonly<Record<string, number | string>> = {
+  firecracker: "SSH-2.0-",
+  "cloud-hypervisor": "SSH-2.0-",
+  "vhost-device-vsock": "SSH-2.0-",
+  dragonball: "SSH-2.0-",
+  "ok-and-banner": "SSH-2.0-",
+  bytewise: "SSH-2.0-",
+  "one-read": "SSH-2.0-",
+  max: "SSH-2.0-",
+  short: "SSH-2.0-",
+  "line-before-banner": "hello from the guest\r\nSSH-2.0-",
+
+  silence: DEADLINE,
+  "half-line-then-silence": DEADLINE,
+  eof: REFUSED,
+  reset: REFUSED,
+  full: REFUSED,
+  "half-line-then-eof": PROTOCOL,
+
+  overlong: PROTOCOL,
+  "ok-without-number": PROTOCOL,
+  "over-u32": PROTOCOL,
+  negative: PROTOCOL,
+  "trailing-text": PROTOCOL,
+  crlf: PROTOCOL,
+  "lower-case": PROTOCOL,
+  nul: PROTOCOL,
+  "nul-behind-number": PROTOCOL,
+  flood: PROTOCOL,
+  "error-text": PROTOCOL,
+};
+
+/** These two never read the command, so nothing is logged. */
+const unread = ["reset", "full"];
+
+/**
+ * For the proxy's --timeout: one that must pass, and one that the test's own limit comes before.
+ */
+const soon = { option: "400ms", ms: 400 };
+const never = { option: "60s", ms: 60_000 };
+const limitMs = 20_000;
+
+describe("a multiplexer", { timeout: 300_000 }, () => {
+  const started: { close(): Promise<void> }[] = [];
+  let multiplexer: Multiplexer;
+
+  before(async () => {
+    const sshd = await startSshd(proxyCommand());
+    started.push(sshd);
+    const backend = `${sshd.folder}/sshd.sock`;
+    await sshd.listen(backend);
+    multiplexer = await startMultiplexer(backend);
+    started.push(multiplexer);
+  });
+  after(async () => {
+    for (const one of started.reverse()) await one.close();
+  });
+
+  function play(scenario: string, timeout: string, readBytes = 0): ReturnType<typeof playSsh> {
+    const address = `vsock-mux${multiplexer.socket(scenario)}`;
+    return playSsh([...proxyCommand(), "--timeout", timeout, address, "22"], {
+      readBytes,
+      readMs: limitMs,
+      deadlineMs: limitMs,
+    });
+  }
+
+  it("has an outcome for each scenario", () => {
+    assert.deepEqual(Object.keys(outcomes).sort(), Object.keys(scenarios).sort());
+  });
+
+  for (const [name, outcome] of Object.entries(outcomes)) {
+    it(`${name}: ${scenarios[name]?.plays ?? ""}`, async () => {
+      if (typeof outcome === "string") {
+        const got = await play(name, never.option, outcome.length);
+        assert.equal(got.stderr, "");
+        assert.deepEqual([got.exit, got.signal], [0, null]);
+        assert.deepEqual([got.bytes, got.fds], [1, 1]);
+        assert.equal(got.read?.toString("latin1"), outcome);
+      } else {
+        const timeout = outcome === DEADLINE ? soon : never;
+        const got = await play(name, timeout.option);
+        const address = `vsock-mux${multiplexer.socket(name)}`;
+        assertOneLine(got.stderr, `ssh-vsock-proxy: ${address} port 22: `);
+        assert.deepEqual([got.exit, got.signal], [outcome, null], got.stderr);
+        assert.deepEqual([got.bytes, got.fds], [0, 0]);
+        if (outcome === DEADLINE) assert.ok(got.exitNs >= soon.ms * 1e6, `${got.exitNs} ns`);
+      }
+      if (!unread.includes(name)) {
+        assert.deepEqual(await multiplexer.reads(name), ["CONNECT 22\n"]);
+      }
+    });
+  }
+
+  it("gets CONNECT whole in the first read, time and again", async () => {
+    for (let run = 0; run < 20; run++) {
+      const got = await play("one-read", never.option);
+      assert.deepEqual([got.exit, got.fds], [0, 1], got.stderr);
+      assert.deepEqual(await multiplexer.reads("one-read"), ["CONNECT 22\n"]);
+    }
+  });
+
+  it("is told apart by its failures: no two kinds say the same", async () => {
+    const texts = new Set<string>();
+    const kinds = ["silence", "eof", "half-line-then-eof"];
+    for (const name of kinds) {
+      const got = await play(name, name === "silence" ? soon.option : never.option);
+      texts.add(got.stderr.replaceAll(multiplexer.socket(name), ""));
+    }
+    assert.equal(texts.size, kinds.length, [...texts].join(""));
+  });
+});
+
+/** One line that begins as told, says something, and has no control character. */
+function assertOneLine(text: string, start: string): void {
+  assert.ok(text.startsWith(start) && text.length > start.length + 1, JSON.stringify(text));
+  assert.match(text, /^\P{Cc}+\n$/u, JSON.stringify(text));
+}
