@@ -1,7 +1,7 @@
 // Builds the addon, dist/ssh-vsock-proxy.node. Also what `npm install` of the package runs, where
 // only the published files are there: so this is JavaScript, and needs Node, node-gyp and a compiler.
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -28,13 +28,19 @@ function nodeGyp() {
 
 function build() {
   const headers = bundledHeaders();
-  const args = [nodeGyp(), "rebuild", "--silent"];
+  const args = [nodeGyp(), "configure", "build"];
   if (headers === undefined) {
     console.log("This Node came without its headers: node-gyp downloads them.");
   } else {
     args.push(`--nodedir=${headers}`);
   }
-  execFileSync(process.execPath, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  const { status, error, stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: root,
+    encoding: "utf8",
+  });
+  if (error !== undefined) throw error;
+  // What a compiler says of its progress is of use to nobody until it fails.
+  if (status !== 0) throw new Error(`node-gyp ended with status ${status}:\n${stdout}${stderr}`);
   mkdirSync(path.join(root, "dist"), { recursive: true });
   copyFileSync(
     path.join(root, "build/Release/ssh-vsock-proxy.node"),

@@ -210,7 +210,8 @@ static struct options parse(int argc, char **argv) {
     for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
         const char *name = argv[at];
         size_t k = 0;
-        while (k < count && strcmp(name, known[k].name) != 0) k++;
+        while (k < count && strcmp(name, known[k].name) != 0)
+            k++;
         if (k == count) usage(name);
         if (known[k].flag) {
             *known[k].flag = true;
@@ -309,7 +310,8 @@ static _Noreturn void be_command(const struct options *o, struct stdio s, int re
         execvp(o->command[0], o->command);
     }
     int error = errno;
-    while (write(report, &error, sizeof error) < 0 && errno == EINTR) continue;
+    while (write(report, &error, sizeof error) < 0 && errno == EINTR)
+        continue;
     _exit(OWN_FAILURE);
 }
 
@@ -571,7 +573,8 @@ static void put_changed_options(FILE *out, int fd, int family, int type) {
 
 static void put_hex(FILE *out, const void *bytes, size_t len) {
     fputc('"', out);
-    for (size_t i = 0; i < len; i++) fprintf(out, "%02x", ((const uint8_t *)bytes)[i]);
+    for (size_t i = 0; i < len; i++)
+        fprintf(out, "%02x", ((const uint8_t *)bytes)[i]);
     fputc('"', out);
 }
 
@@ -649,7 +652,8 @@ int main(int argc, char **argv) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    for (int signo = 1; signo < NSIG; signo++) signal(signo, SIG_DFL);
+    for (int signo = 1; signo < NSIG; signo++)
+        signal(signo, SIG_DFL);
     FILE *result = o.result ? fopen(o.result, "we") : fdopen(3, "w");
     if (!result) fail("%s", o.result ? o.result : "fd 3");
     if (fcntl(fileno(result), F_SETFD, FD_CLOEXEC) != 0) fail("FD_CLOEXEC");
