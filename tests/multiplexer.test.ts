@@ -25,6 +25,7 @@ const outcomes: Readonly<Record<string, number | string>> = {
   "vhost-device-vsock": "SSH-2.0-",
   dragonball: "SSH-2.0-",
   "ok-and-banner": "SSH-2.0-",
+  "short-ok-and-banner": "SSH-2.0-",
   bytewise: "SSH-2.0-",
   "one-read": "SSH-2.0-",
   max: "SSH-2.0-",

@@ -27,6 +27,7 @@ const multiplexers = [
   "vhost-device-vsock",
   "dragonball",
   "ok-and-banner",
+  "short-ok-and-banner",
   "bytewise",
 ];
 

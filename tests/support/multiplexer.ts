@@ -135,6 +135,12 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     dialect: firecracker,
     answer: { join: hostPort, pace: "with the banner" },
   },
+  "short-ok-and-banner": {
+    plays:
+      "The same with a short OK line: most of the bytes that may be looked at are the guest's.",
+    dialect: vhostDeviceVsock,
+    answer: { join: (port) => `OK ${port}\n`, pace: "with the banner" },
+  },
   bytewise: {
     plays: "The OK line comes one byte at a time, with pauses.",
     dialect: firecracker,
