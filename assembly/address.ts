@@ -21,50 +21,41 @@
 
 import { DOT, NOT_DECIMAL, PERCENT, SLASH, TOO_LARGE } from "./bytes";
 import { decimal, decimalEnd, equals, inMemory, lowerCase } from "./bytes";
-import { Argument, Code, Scheme } from "./code";
+import { Argument, Code, Family, Field, Scheme } from "./code";
 
 export const PATH_MAX: usize = 4095;
 const ABSTRACT_MAX: usize = 107;
 const DEFAULT_PORT: u32 = 22;
 
-const AF_UNIX: u16 = 3;
-const AF_VSOCK: u16 = 40;
 const ANY: u64 = 0xffff_ffff;
 
-const OF_SCHEME: usize = 0;
-const OF_PORT: usize = 4;
-const OF_CID: usize = 8;
-const OF_ARGUMENT: usize = 12;
-const OF_OFFSET: usize = 16;
-const OF_LENGTH: usize = 20;
-const OF_SOCKET_ADDRESS: usize = 24;
-const OF_PATH: usize = OF_SOCKET_ADDRESS + 2;
+const OF_PATH: usize = Field.SocketAddress + 2;
 
 /** A whole number of 4-byte words, so that records can stand in a row. */
 export const ADDRESS_SIZE: usize = (OF_PATH + PATH_MAX + 3) & ~3;
 
 export function schemeOf(record: usize): Scheme {
-  return load<u32>(record, OF_SCHEME);
+  return load<u32>(record, Field.Scheme);
 }
 
 export function portOf(record: usize): u32 {
-  return load<u32>(record, OF_PORT);
+  return load<u32>(record, Field.Port);
 }
 
 export function argumentOf(record: usize): Argument {
-  return load<u32>(record, OF_ARGUMENT);
+  return load<u32>(record, Field.Argument);
 }
 
 export function socketAddressOf(record: usize): usize {
-  return record + OF_SOCKET_ADDRESS;
+  return record + Field.SocketAddress;
 }
 
 export function socketAddressLengthOf(record: usize): u32 {
-  return load<u32>(record, OF_LENGTH);
+  return load<u32>(record, Field.Length);
 }
 
 export function familyOf(record: usize): u16 {
-  return load<u16>(record, OF_SOCKET_ADDRESS);
+  return load<u16>(record, Field.SocketAddress);
 }
 
 /**
@@ -87,22 +78,22 @@ export function parseAddress(
 ): Code {
   if (!inMemory(record, ADDRESS_SIZE)) return Code.Fault;
   if (!inMemory(address, addressLength)) return Code.Fault;
-  if (!inMemory(port, portLength)) return Code.Fault;
-  if (!inMemory(name, nameLength)) return Code.Fault;
+  if (port != 0 && !inMemory(port, portLength)) return Code.Fault;
+  if (name != 0 && !inMemory(name, nameLength)) return Code.Fault;
 
-  store<u32>(record, DEFAULT_PORT, OF_PORT);
-  store<u32>(record, Argument.Address, OF_ARGUMENT);
+  store<u32>(record, DEFAULT_PORT, Field.Port);
+  store<u32>(record, Argument.Address, Field.Argument);
   const end = address + addressLength;
 
   if (equals(address, addressLength, ".host")) {
-    store<u32>(record, Scheme.Host, OF_SCHEME);
+    store<u32>(record, Scheme.Host, Field.Scheme);
     return setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
   }
   let rest = address;
   while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
   const scheme = rest < end ? schemeNamed(address, rest - address) : 0;
   if (scheme == 0) return wrong(record, Code.UnknownAddress, 0);
-  store<u32>(record, scheme, OF_SCHEME);
+  store<u32>(record, scheme, Field.Scheme);
   const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
   rest++;
 
@@ -112,7 +103,7 @@ export function parseAddress(
   } else {
     // Only here do capitals matter, and ADDRESS may have lost them; NAME has them at the same place.
     const written = isLowerCaseOf(address, addressLength, name, nameLength) ? name : address;
-    if (written == name) store<u32>(record, Argument.Name, OF_ARGUMENT);
+    if (written == name) store<u32>(record, Argument.Name, Field.Argument);
     rest += written - address;
     code =
       scheme == Scheme.UnixAbstract
@@ -138,12 +129,12 @@ export function setHostPath(record: usize, path: usize, length: usize): Code {
 }
 
 function wrong(record: usize, code: Code, offset: usize): Code {
-  store<u32>(record, <u32>offset, OF_OFFSET);
+  store<u32>(record, <u32>offset, Field.Offset);
   return code;
 }
 
 function wrongPort(record: usize, code: Code, offset: usize): Code {
-  store<u32>(record, Argument.Port, OF_ARGUMENT);
+  store<u32>(record, Argument.Port, Field.Argument);
   return wrong(record, code, offset);
 }
 
@@ -170,8 +161,8 @@ function contains(at: usize, end: usize, byte: u8): bool {
 }
 
 function finishPath(record: usize, length: usize): Code {
-  store<u16>(record, AF_UNIX, OF_SOCKET_ADDRESS);
-  store<u32>(record, <u32>length + 2, OF_LENGTH);
+  store<u16>(record, <u16>Family.Unix, Field.SocketAddress);
+  store<u32>(record, <u32>length + 2, Field.Length);
   return Code.Done;
 }
 
@@ -240,12 +231,12 @@ function parseCid(record: usize, text: usize, at: usize, end: usize): Code {
     }
     if (cid >= ANY) return wrong(record, Code.CidOutOfRange, at - text);
   }
-  store<u32>(record, <u32>cid, OF_CID);
-  store<u16>(record, AF_VSOCK, OF_SOCKET_ADDRESS);
-  store<u16>(record, 0, OF_SOCKET_ADDRESS + 2);
-  store<u32>(record, DEFAULT_PORT, OF_SOCKET_ADDRESS + 4);
-  store<u32>(record, <u32>cid, OF_SOCKET_ADDRESS + 8);
-  store<u32>(record, 12, OF_LENGTH);
+  store<u32>(record, <u32>cid, Field.Cid);
+  store<u16>(record, <u16>Family.Vsock, Field.SocketAddress);
+  store<u16>(record, 0, Field.SocketAddress + 2);
+  store<u32>(record, DEFAULT_PORT, Field.SocketAddress + 4);
+  store<u32>(record, <u32>cid, Field.SocketAddress + 8);
+  store<u32>(record, 12, Field.Length);
   return Code.Done;
 }
 
@@ -256,7 +247,7 @@ function parsePort(record: usize, at: usize, end: usize): Code {
     return wrongPort(record, Code.BadPort, decimalEnd - at);
   }
   if (port >= ANY) return wrongPort(record, Code.PortOutOfRange, 0);
-  store<u32>(record, <u32>port, OF_PORT);
-  if (schemeOf(record) == Scheme.Vsock) store<u32>(record, <u32>port, OF_SOCKET_ADDRESS + 4);
+  store<u32>(record, <u32>port, Field.Port);
+  if (schemeOf(record) == Scheme.Vsock) store<u32>(record, <u32>port, Field.SocketAddress + 4);
   return Code.Done;
 }

@@ -40,9 +40,9 @@ export function decimal(at: usize, end: usize): u64 {
   return at == first ? NOT_DECIMAL : value;
 }
 
-/** Whether [at, at + length) lies within the memory. */
+/** Whether [at, at + length) lies within the part of the memory that is not the module's own. */
 export function inMemory(at: usize, length: usize): bool {
-  return <u64>at + <u64>length <= (<u64>memory.size()) << 16;
+  return at >= __heap_base && <u64>at + <u64>length <= (<u64>memory.size()) << 16;
 }
 
 /** Whether [at, at + length) holds exactly `text`. */

@@ -1,8 +1,26 @@
 // Every outcome that the core and the command can have, as numbers. They are what crosses the Wasm
-// boundary, so a number, once released, keeps its meaning. The words for them stand in texts.ts.
+// boundary, so a number, once released, keeps its meaning. The words for them stand in texts.ts, by
+// these numbers.
 //
 // This file is read by both compilers, AssemblyScript's and TypeScript's: what stands here is
 // written in what the two have in common.
+
+/** The address families of socket_shim_v1 (docs/abi.md): WASIX's number, and Linux's. */
+export enum Family {
+  Unix = 3,
+  Vsock = 40,
+}
+
+/** Where the fields of an address's record stand; address.ts says what they are. */
+export enum Field {
+  Scheme = 0,
+  Port = 4,
+  Cid = 8,
+  Argument = 12,
+  Offset = 16,
+  Length = 20,
+  SocketAddress = 24,
+}
 
 /** The command's exit statuses, of sysexits.h. */
 export enum Exit {
@@ -32,6 +50,13 @@ export enum Code {
   Done = 0,
   /** A handshake wants its next event. */
   NeedMore = 1,
+
+  // What the command says of its steps with -v.
+  Connecting = 1001,
+  Connected = 1002,
+  Asked = 1003,
+  Answered = 1004,
+  HandedOver = 1005,
 
   // Exit.Usage: the address and its port.
   UnknownAddress = 6401,
@@ -83,6 +108,8 @@ export enum Code {
   /** A multiplexer: end of file before the first byte of the OK line. */
   EndOfFile = 6903,
   ResetInHandshake = 6904,
+  /** An abstract socket: there is none of that name, or nobody listens on it. */
+  NobodyHasName = 6905,
 
   // Exit.Software
   /** A pointer and length that the host gave do not lie within the memory. Nothing was written. */
@@ -97,6 +124,8 @@ export enum Code {
   MemoryLimit = 7105,
   /** A system call has failed in a way that has no words of its own; goes with its errno. */
   SystemError = 7106,
+  /** A path too long for sun_path, and no /proc by which to reach it. */
+  NoProc = 7107,
 
   // Exit.TempFail
   /** A unix socket whose queue of connections stayed full. */
@@ -120,6 +149,8 @@ export enum Code {
 
   // Exit.NoPermission
   PermissionDenied = 7701,
+  /** The same where there is no file whose mode could be looked at. */
+  Forbidden = 7702,
 }
 
 /** What an address means. */

@@ -19,4 +19,6 @@ export {
 } from "./handshake";
 
 /** Where the module's own data ends: all memory from here on is the host's. */
-export const heap: usize = __heap_base;
+export function heap(): usize {
+  return __heap_base;
+}

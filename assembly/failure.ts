@@ -1,82 +1,108 @@
-// From an errno to the code that says what it means, which depends on where it comes from. What is
-// in no table here is a SystemError, told with its number.
+// From an errno to the code that says what it means, which depends on the call that it comes from.
+// What is in no table here is a SystemError, told with its number.
 
 import { errno } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { Code, Scheme } from "./code";
 
+// Tables of pairs, errno and code, of two i32; SUCCESS ends each.
+
+// prettier-ignore
+const ANY_CALL = memory.data<i32>([
+  errno.MFILE, Code.DescriptorLimit,
+  errno.NFILE, Code.DescriptorLimit,
+  errno.NOMEM, Code.MemoryLimit,
+  errno.NOBUFS, Code.MemoryLimit,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const UNIX_CONNECT = memory.data<i32>([
+  errno.NOENT, Code.NoSocket,
+  errno.NOTDIR, Code.NotDirectory,
+  errno.LOOP, Code.SymlinkLoop,
+  errno.NOTSOCK, Code.NotSocket,
+  errno.ISDIR, Code.IsDirectory,
+  errno.NAMETOOLONG, Code.PathTooLong,
+  errno.NOTSUP, Code.NoProc,
+  errno.PROTOTYPE, Code.WrongSocketType,
+  errno.CONNREFUSED, Code.Refused,
+  errno.TIMEDOUT, Code.QueueFull,
+  errno.ACCES, Code.PermissionDenied,
+  errno.PERM, Code.PermissionDenied,
+  errno.SUCCESS,
+]);
+
+// An abstract socket is no file: the kernel means something else by the same errno.
+// prettier-ignore
+const ABSTRACT_CONNECT = memory.data<i32>([
+  errno.CONNREFUSED, Code.NobodyHasName,
+  errno.PROTOTYPE, Code.WrongSocketType,
+  errno.TIMEDOUT, Code.QueueFull,
+  errno.ACCES, Code.Forbidden,
+  errno.PERM, Code.Forbidden,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const VSOCK_CONNECT = memory.data<i32>([
+  errno.CONNRESET, Code.NobodyListens,
+  errno.CONNREFUSED, Code.NobodyListens,
+  errno.NODEV, Code.NoMachine,
+  errno.HOSTUNREACH, Code.NoMachine,
+  errno.NETUNREACH, Code.NoMachine,
+  errno.AFNOSUPPORT, Code.NoVsock,
+  errno.TIMEDOUT, Code.NoAnswer,
+  errno.ACCES, Code.Forbidden,
+  errno.PERM, Code.Forbidden,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const HANDSHAKE = memory.data<i32>([
+  errno.CONNRESET, Code.ResetInHandshake,
+  errno.PIPE, Code.ResetInHandshake,
+  errno.TIMEDOUT, Code.Silence,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const HAND_OVER = memory.data<i32>([
+  errno.CONNRESET, Code.SshIsGone,
+  errno.PIPE, Code.SshIsGone,
+  errno.NOTCONN, Code.SshIsGone,
+  errno.TIMEDOUT, Code.HandOverDeadline,
+  errno.SUCCESS,
+]);
+
 /** What may fail anywhere. */
 export function systemFailure(error: errno): Code {
-  switch (error) {
-    case errno.MFILE:
-    case errno.NFILE:
-      return Code.DescriptorLimit;
-    case errno.NOMEM:
-    case errno.NOBUFS:
-      return Code.MemoryLimit;
-    default:
-      return Code.SystemError;
-  }
+  return lookUp(ANY_CALL, error, Code.SystemError);
 }
 
 /** sock_open and sock_connect. */
 export function connectFailure(error: errno, scheme: Scheme): Code {
-  switch (error) {
-    case errno.NOENT:
-      return Code.NoSocket;
-    case errno.NOTDIR:
-      return Code.NotDirectory;
-    case errno.LOOP:
-      return Code.SymlinkLoop;
-    case errno.NOTSOCK:
-      return Code.NotSocket;
-    case errno.ISDIR:
-      return Code.IsDirectory;
-    case errno.NAMETOOLONG:
-      return Code.PathTooLong;
-    case errno.PROTOTYPE:
-      return Code.WrongSocketType;
-    case errno.CONNREFUSED:
-      return Code.Refused;
-    case errno.CONNRESET:
-      return Code.NobodyListens;
-    case errno.NODEV:
-    case errno.HOSTUNREACH:
-    case errno.NETUNREACH:
-    case errno.ADDRNOTAVAIL:
-      return Code.NoMachine;
-    case errno.AFNOSUPPORT:
-      return Code.NoVsock;
-    case errno.TIMEDOUT:
-      return scheme == Scheme.Vsock ? Code.NoAnswer : Code.QueueFull;
-    case errno.ACCES:
-    case errno.PERM:
-      return Code.PermissionDenied;
-    default:
-      return systemFailure(error);
-  }
+  const table =
+    scheme == Scheme.Vsock
+      ? VSOCK_CONNECT
+      : scheme == Scheme.UnixAbstract
+        ? ABSTRACT_CONNECT
+        : UNIX_CONNECT;
+  return lookUp(table, error, systemFailure(error));
 }
 
 /** sock_send and sock_recv while the handshake runs. */
 export function handshakeFailure(error: errno): Code {
-  switch (error) {
-    case errno.CONNRESET:
-    case errno.PIPE:
-      return Code.ResetInHandshake;
-    default:
-      return systemFailure(error);
-  }
+  return lookUp(HANDSHAKE, error, systemFailure(error));
 }
 
 /** sock_send_fds. */
 export function handOverFailure(error: errno): Code {
-  switch (error) {
-    case errno.CONNRESET:
-    case errno.PIPE:
-    case errno.NOTCONN:
-      return Code.SshIsGone;
-    case errno.TIMEDOUT:
-      return Code.HandOverDeadline;
-    default:
-      return systemFailure(error);
+  return lookUp(HAND_OVER, error, systemFailure(error));
+}
+
+function lookUp(table: usize, error: errno, otherwise: Code): Code {
+  for (; load<i32>(table) != errno.SUCCESS; table += 8) {
+    if (load<i32>(table) == error) return load<i32>(table, 4);
   }
+  return otherwise;
 }

@@ -9,28 +9,49 @@ import {
   fd_write,
   iovec,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
-import { DIGIT_0 } from "./bytes";
-import { Step, step } from "./texts";
+import { DIGIT_0, decimal } from "./bytes";
+import { FOREIGN_MAX, LINE } from "./layout";
+import { Code } from "./code";
+import { MEANINGS } from "./texts";
 import { waitToWrite } from "./wait";
 
 const STDERR: u32 = 2;
+const NEWLINE: u8 = 0x0a;
 
-/** Of a foreign text so many bytes are shown: the longest address, and some more. */
-const FOREIGN_MAX: usize = 4160;
 /**
- * The line stands in so many bytes at __heap_base: each of those can become `\xHH`, and the fixed
- * texts have the rest to themselves.
+ * First and last of what is not shown beyond ASCII: C1 controls, the soft hyphen, the Arabic letter
+ * mark, the Mongolian vowel separator, general punctuation from the zero-width space on, surrogates,
+ * the byte order mark, interlinear annotation. From U+E0000 on there is nothing that is seen.
  */
-export const LINE_CAPACITY: usize = FOREIGN_MAX * 4 + 4096;
+const RANGES = memory.data<u16>([
+  0x80, 0x9f, 0xad, 0xad, 0x61c, 0x61c, 0x180e, 0x180e, 0x200b, 0x200f, 0x2028, 0x202e, 0x2060,
+  0x206f, 0xd800, 0xdfff, 0xfeff, 0xfeff, 0xfff9, 0xfffb,
+]);
+const RANGES_SIZE: usize = 40;
 
 const IOVEC = memory.data(8, 4);
 const WRITTEN = memory.data(4, 4);
 
 let length: usize = 0;
+/** How many bytes of foreign text the line may still show. */
+let foreignLeft: usize = FOREIGN_MAX;
+/** Whether stderr takes what is written. Once it did not, nobody waits for it again. */
+let taken: bool = true;
 
 /** Appends a text of ours. */
 export function say(text: string): void {
   for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) put(load<u8>(at));
+}
+
+/** Appends what texts.ts says of a code. */
+export function sayMeaning(code: Code): void {
+  let at = changetype<usize>(MEANINGS);
+  while (decimal(at, at + 4) != code) {
+    while (load<u8>(at) != NEWLINE) at++;
+    at++;
+    if (load<u8>(at) == 0) return say("internal error");
+  }
+  for (at += 5; load<u8>(at) != NEWLINE; at++) put(load<u8>(at));
 }
 
 /** Appends a number in decimal. */
@@ -48,18 +69,20 @@ export function sayMilliseconds(nanoseconds: u64): void {
   put(<u8>(DIGIT_0 + rest / 100));
   put(<u8>(DIGIT_0 + ((rest / 10) % 10)));
   put(<u8>(DIGIT_0 + (rest % 10)));
-  say(step(Step.Milliseconds));
+  say(" ms");
 }
 
 /**
  * Appends bytes from outside: printable text as it is, `\` as `\\`, every other byte as `\xHH`.
  * Printable is ASCII from space to `~`, and well-formed UTF-8 that is no control (U+0080 to
- * U+009F) and does not direct the text around it (U+200B to U+200F, U+2028 to U+202E, U+2060 to
- * U+206F, U+061C, U+FEFF; see Unicode Technical Report 36, 2.10).
+ * U+009F) and is neither invisible nor directs the text around it (Unicode's categories Cf, Zl and
+ * Zp, as ranges; see its Technical Report 36, 2.10). So the terminal is taken to be in UTF-8 mode.
  */
 export function foreign(at: usize, size: usize): void {
-  const shown = min(size, FOREIGN_MAX);
+  const shown = min(size, foreignLeft);
   const stop = at + shown;
+  foreignLeft -= shown;
+  if (size == 0) say("''");
   while (at < stop) {
     const next = at + printable(at, stop);
     if (next == at) {
@@ -79,31 +102,37 @@ export function foreign(at: usize, size: usize): void {
   if (shown < size) for (let i = 0; i < 3; i++) put(0x2e);
 }
 
-/** Ends the line and writes it. What stderr does not take is lost: there is no one else to tell. */
+/** Ends the line and writes it. */
 export function flush(): void {
-  put(0x0a);
+  put(NEWLINE);
   writeOut();
 }
 
-/** Writes what was said, without a line's end of its own. */
+/**
+ * Writes what was said, without a line's end of its own. What stderr does not take within a second
+ * is lost: there is no one else to tell, and ssh waits.
+ */
 export function writeOut(): void {
   const text = changetype<iovec>(IOVEC);
-  text.buf = __heap_base;
+  text.buf = LINE;
   text.buf_len = length;
-  while (text.buf_len > 0) {
+  while (text.buf_len > 0 && taken) {
+    taken = waitToWrite(STDERR);
+    if (!taken) break;
     const error = fd_write(STDERR, IOVEC, 1, WRITTEN);
     if (error == errno.SUCCESS) {
       text.buf += load<u32>(WRITTEN);
       text.buf_len -= load<u32>(WRITTEN);
-    } else if (error != errno.AGAIN || !waitToWrite(STDERR)) {
-      break;
+    } else {
+      taken = error == errno.AGAIN;
     }
   }
   length = 0;
+  foreignLeft = FOREIGN_MAX;
 }
 
 function put(byte: u8): void {
-  store<u8>(__heap_base + length++, byte);
+  store<u8>(LINE + length++, byte);
 }
 
 function hexDigit(value: u8): u8 {
@@ -122,12 +151,13 @@ function printable(at: usize, stop: usize): usize {
     if ((byte & 0xc0) != 0x80) return 0;
     character = (character << 6) | (byte & 0x3f);
   }
-  if (character < 0xa0 || character == 0x061c || character == 0xfeff) return 0;
+  // Longer than need be, or beyond what is shown at all: not well-formed, or not printable.
   if (size == 3 && character < 0x800) return 0;
-  if (size == 4 && (character < 0x10000 || character > 0x10ffff)) return 0;
-  if (character >= 0xd800 && character <= 0xdfff) return 0;
-  if (character >= 0x200b && character <= 0x200f) return 0;
-  if (character >= 0x2028 && character <= 0x202e) return 0;
-  if (character >= 0x2060 && character <= 0x206f) return 0;
+  if (size == 4 && (character < 0x10000 || character >= 0xe0000)) return 0;
+  for (let range: usize = 0; range < RANGES_SIZE; range += 4) {
+    if (character >= load<u16>(RANGES + range) && character <= load<u16>(RANGES + range, 2)) {
+      return 0;
+    }
+  }
   return size;
 }

@@ -8,7 +8,7 @@ import {
 import { PATH_MAX } from "./address";
 import { NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals } from "./bytes";
 import { Code } from "./code";
-import { LINE_CAPACITY } from "./line";
+import { ARGUMENTS } from "./layout";
 
 const DASH: u8 = 0x2d;
 const EQUALS: u8 = 0x3d;
@@ -41,8 +41,10 @@ export const hostSocket = changetype<Text>(memory.data(8, 4));
 export const address = changetype<Text>(memory.data(8, 4));
 export const port = changetype<Text>(memory.data(8, 4));
 export const name = changetype<Text>(memory.data(8, 4));
-/** What a failure is about: the option or argument as it was written. */
+/** What a failure is about: the option or argument as it was written; `at` is 0 after Done. */
 export const culprit = changetype<Text>(memory.data(8, 4));
+/** The option's value, where it is the next argument. */
+export const culpritValue = changetype<Text>(memory.data(8, 4));
 
 const SIZES = memory.data(8, 4);
 
@@ -82,7 +84,7 @@ export function parseArguments(): Code {
 function fetchArguments(): Code {
   if (args_sizes_get(SIZES, SIZES + 4) != 0) return Code.MemoryLimit;
   argc = load<u32>(SIZES);
-  argv = (__heap_base + LINE_CAPACITY + 3) & ~3;
+  argv = ARGUMENTS;
   const texts = argv + ((<usize>argc) << 2);
   const pages = (texts + load<u32>(SIZES, 4) + 0xffff) >>> 16;
   const lacking = <i32>pages - memory.size();
@@ -108,23 +110,24 @@ function take(text: Text): void {
 function parseOption(option: usize, length: usize): Code {
   culprit.at = option;
   culprit.length = length;
+  culpritValue.at = 0;
 
   let nameEnd = option;
   while (nameEnd < option + length && load<u8>(nameEnd) != EQUALS) nameEnd++;
   const nameLength = nameEnd - option;
   const hasValue = nameLength < length;
 
-  if (equals(option, nameLength, "--timeout")) {
-    const code = takeValue(nameEnd, hasValue);
-    return code == Code.Done ? parseTimeout() : code;
-  }
-  if (equals(option, nameLength, "--host-socket")) {
-    const code = takeValue(nameEnd, hasValue);
-    if (code != Code.Done) return code;
-    hostSocket.at = culprit.at;
-    hostSocket.length = culprit.length;
-    const fits = hostSocket.length > 0 && hostSocket.length <= PATH_MAX;
-    return fits ? Code.Done : Code.BadHostSocket;
+  const isTimeout = equals(option, nameLength, "--timeout");
+  if (isTimeout || equals(option, nameLength, "--host-socket")) {
+    let value = nameEnd + 1;
+    let end = option + length;
+    if (!hasValue) {
+      if (index == argc) return Code.NoValue;
+      take(culpritValue);
+      value = culpritValue.at;
+      end = value + culpritValue.length;
+    }
+    return isTimeout ? parseTimeout(value, end) : parseHostSocket(value, end);
   }
 
   if (isOption(option, nameLength, "-v", "--verbose")) verbose = true;
@@ -138,22 +141,14 @@ function isOption(at: usize, length: usize, short: string, long: string): bool {
   return equals(at, length, short) || equals(at, length, long);
 }
 
-/** Makes the option's value the culprit: what stands behind `=`, or the next argument. */
-function takeValue(nameEnd: usize, behindEquals: bool): Code {
-  if (behindEquals) {
-    culprit.length -= nameEnd + 1 - culprit.at;
-    culprit.at = nameEnd + 1;
-  } else if (index < argc) {
-    take(culprit);
-  } else {
-    return Code.NoValue;
-  }
-  return Code.Done;
+function parseHostSocket(at: usize, end: usize): Code {
+  hostSocket.at = at;
+  hostSocket.length = end - at;
+  return end > at && end - at <= PATH_MAX ? Code.Done : Code.BadHostSocket;
 }
 
-function parseTimeout(): Code {
-  const end = culprit.at + culprit.length;
-  const value = decimal(culprit.at, end);
+function parseTimeout(at: usize, end: usize): Code {
+  const value = decimal(at, end);
   if (value == TOO_LARGE) return Code.DurationOutOfRange;
   if (value == NOT_DECIMAL) return Code.BadDuration;
   const rest = end - decimalEnd;

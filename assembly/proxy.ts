@@ -7,7 +7,8 @@
 // 2. One deadline covers the attempt, from the first system call to the hand-over.
 // 3. Whoever connects to a multiplexer sends CONNECT: Cloud Hypervisor has crashed on clients that
 //    came and left without one (its issues 6621 and 6798). So everything that can be refused
-//    without a connection is refused before it.
+//    without a connection is refused before it, and nothing is said between the two, because
+//    whoever reads it may keep the process waiting.
 
 import {
   errno,
@@ -23,7 +24,6 @@ import {
   sock_send,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import {
-  ADDRESS_SIZE,
   argumentOf,
   familyOf,
   parseAddress,
@@ -34,18 +34,15 @@ import {
   socketAddressOf,
 } from "./address";
 import {
-  af,
   sock_addr_local,
   sock_connect,
   sock_open,
   sock_send_fds,
   socktype,
 } from "./bindings/socket_shim_v1";
-import { Argument, CODES_PER_EXIT, Code, Exit, Scheme } from "./code";
+import { Argument, CODES_PER_EXIT, Code, Exit, Family, Scheme } from "./code";
 import { connectFailure, handOverFailure, handshakeFailure, systemFailure } from "./failure";
 import {
-  HANDSHAKE_SIZE,
-  REQUEST_MAX,
   begin,
   codeOf,
   deadline as deadlinePassed,
@@ -55,11 +52,13 @@ import {
   sent,
   wantedBy,
 } from "./handshake";
-import { flush, foreign, say, sayMilliseconds, sayNumber, writeOut } from "./line";
+import { EXCHANGE, RECORD, SLOT } from "./layout";
+import { flush, foreign, say, sayMeaning, sayMilliseconds, sayNumber, writeOut } from "./line";
 import {
   Wish,
   address,
   culprit,
+  culpritValue,
   hostSocket,
   name,
   parseArguments,
@@ -68,16 +67,15 @@ import {
   verbose,
   wish,
 } from "./options";
-import { Step, help, meaning, step, version } from "./texts";
+import { HELP, VERSION } from "./texts";
 import { now, waitFor } from "./wait";
 
 const STDOUT: fd = 1;
 
-const RECORD = memory.data(<i32>ADDRESS_SIZE, 4);
-const SLOT = memory.data(<i32>HANDSHAKE_SIZE, 4);
-const BUFFER = memory.data(<i32>REQUEST_MAX, 4);
 const IOVEC = memory.data(8, 4);
-const RESULT = memory.data(4, 4);
+const COUNT = memory.data(4, 4);
+const SOCKET = memory.data(4, 4);
+const FAMILY = memory.data(2, 2);
 const FLAGS = memory.data(2, 2);
 const STAT = memory.data(24, 8);
 
@@ -95,12 +93,13 @@ function main(): void {
   requireFdPassing();
   const socket = connect();
   if (schemeOf(RECORD) == Scheme.VsockMux) handshake(socket);
-  handOver(socket);
+  else explain(Code.Connected);
+  handOver();
   proc_exit(Exit.Ok);
 }
 
 function tell(): void {
-  say(wish == Wish.Help ? help() : version());
+  say(wish == Wish.Help ? HELP : VERSION);
   writeOut();
   proc_exit(Exit.Ok);
 }
@@ -128,47 +127,32 @@ function requireFdPassing(): void {
   if (
     fd_fdstat_get(STDOUT, stat) != errno.SUCCESS ||
     stat.filetype != filetype.SOCKET_STREAM ||
-    sock_addr_local(STDOUT, RESULT, 2, BUFFER) != errno.SUCCESS ||
-    load<u16>(RESULT) != <u16>af.UNIX
+    sock_addr_local(STDOUT, FAMILY, 2, COUNT) != errno.SUCCESS ||
+    load<u16>(FAMILY) != <u16>Family.Unix
   ) {
     fail(Code.NoFdPassing);
   }
 }
 
 function connect(): fd {
+  explain(Code.Connecting);
   deadline = now() + timeout;
-  explain(Step.Connecting);
-  let error = sock_open(familyOf(RECORD), socktype.STREAM, RESULT);
-  const socket = load<u32>(RESULT);
-  if (error == errno.SUCCESS) {
-    error = sock_connect(socket, socketAddressOf(RECORD), socketAddressLengthOf(RECORD), deadline);
-  }
-  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error);
-  explain(Step.Connected);
+  let error = sock_open(familyOf(RECORD), socktype.STREAM, SOCKET);
+  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error, "sock_open");
+  const socket = load<u32>(SOCKET);
+  error = sock_connect(socket, socketAddressOf(RECORD), socketAddressLengthOf(RECORD), deadline);
+  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error, "sock_connect");
   return socket;
 }
 
 function handshake(socket: fd): void {
-  request(socket);
-  explain(Step.Asked);
+  const error = transmit(socket, begin(SLOT, portOf(RECORD), EXCHANGE), 0);
+  if (error != errno.SUCCESS) fail(handshakeFailure(error), error, "sock_send");
+  sent(SLOT, load<u32>(COUNT));
+  explain(Code.Asked);
   while (codeOf(SLOT) == Code.NeedMore) answer(socket);
   if (codeOf(SLOT) != Code.Done) fail(codeOf(SLOT));
-  explain(Step.Answered);
-}
-
-function request(socket: fd): void {
-  const data = changetype<iovec>(IOVEC);
-  data.buf = BUFFER;
-  data.buf_len = begin(SLOT, portOf(RECORD), BUFFER);
-  let expired = false;
-  let error = sock_send(socket, IOVEC, 1, 0, RESULT);
-  while (error == errno.AGAIN && !expired) {
-    expired = awaits(socket, eventtype.FD_WRITE);
-    error = sock_send(socket, IOVEC, 1, 0, RESULT);
-  }
-  if (error == errno.AGAIN) fail(Code.Silence);
-  if (error != errno.SUCCESS) fail(handshakeFailure(error), error);
-  sent(SLOT, load<u32>(RESULT));
+  explain(Code.Answered);
 }
 
 /** Looks at what has come, and takes from the socket what of it is the handshake's. */
@@ -180,90 +164,129 @@ function answer(socket: fd): void {
     error = fetch(socket, wantedBy(SLOT), riflags.PEEK);
   } while (error == errno.AGAIN && !expired);
   if (error == errno.AGAIN) return deadlinePassed(SLOT);
-  if (error != errno.SUCCESS) fail(handshakeFailure(error), error);
-  const seen = load<u32>(RESULT);
+  if (error != errno.SUCCESS) fail(handshakeFailure(error), error, "sock_recv");
+  const seen = load<u32>(COUNT);
   if (seen == 0) return endOfFile(SLOT);
 
-  let mine = receive(SLOT, BUFFER, seen);
+  let mine = receive(SLOT, EXCHANGE, seen);
   while (mine > 0) {
     error = fetch(socket, mine, 0);
-    if (error != errno.SUCCESS) fail(handshakeFailure(error), error);
-    if (load<u32>(RESULT) == 0) fail(Code.EndWithinLine);
-    mine -= load<u32>(RESULT);
+    if (error != errno.SUCCESS) fail(handshakeFailure(error), error, "sock_recv");
+    if (load<u32>(COUNT) == 0) fail(Code.EndWithinLine);
+    mine -= load<u32>(COUNT);
+  }
+}
+
+/** Exactly one byte and one descriptor are what ssh waits for; the byte's value means nothing. */
+function handOver(): void {
+  store<u8>(EXCHANGE, 0);
+  const error = transmit(STDOUT, 1, 1);
+  if (error != errno.SUCCESS) fail(handOverFailure(error), error, "sock_send_fds");
+  explain(Code.HandedOver);
+}
+
+/**
+ * Sends what stands in EXCHANGE, with the socket if `fds` is 1, in one call that takes it or not;
+ * COUNT has how many bytes it took.
+ *
+ * @returns SUCCESS; TIMEDOUT where nothing could be sent until the deadline; the call's errno
+ */
+function transmit(to: fd, length: u32, fds: u32): errno {
+  const data = changetype<iovec>(IOVEC);
+  data.buf = EXCHANGE;
+  data.buf_len = length;
+  let expired = false;
+  while (true) {
+    const error =
+      fds == 0
+        ? sock_send(to, IOVEC, 1, 0, COUNT)
+        : sock_send_fds(to, IOVEC, 1, SOCKET, fds, COUNT);
+    if (error != errno.AGAIN) return error;
+    if (expired) return errno.TIMEDOUT;
+    expired = awaits(to, eventtype.FD_WRITE);
   }
 }
 
 function fetch(socket: fd, length: u32, flags: riflags): errno {
   const data = changetype<iovec>(IOVEC);
-  data.buf = BUFFER;
+  data.buf = EXCHANGE;
   data.buf_len = length;
-  return sock_recv(socket, IOVEC, 1, flags, RESULT, FLAGS);
+  return sock_recv(socket, IOVEC, 1, flags, COUNT, FLAGS);
 }
 
 /** Waits for `socket`; true where the deadline has passed: one last try is in order then. */
 function awaits(socket: fd, type: u8): bool {
   const error = waitFor(socket, type, deadline);
   if (error == errno.SUCCESS) return false;
-  if (error != errno.TIMEDOUT) fail(systemFailure(error), error);
+  if (error != errno.TIMEDOUT) fail(systemFailure(error), error, "poll_oneoff");
   return true;
 }
 
-/** Exactly one byte and one descriptor are what ssh waits for; the byte's value means nothing. */
-function handOver(socket: fd): void {
-  const data = changetype<iovec>(IOVEC);
-  data.buf = BUFFER;
-  data.buf_len = 1;
-  store<u8>(BUFFER, 0);
-  store<u32>(STAT, socket);
-  let expired = false;
-  let error = sock_send_fds(STDOUT, IOVEC, 1, STAT, 1, RESULT);
-  while (error == errno.AGAIN && !expired) {
-    expired = awaits(STDOUT, eventtype.FD_WRITE);
-    error = sock_send_fds(STDOUT, IOVEC, 1, STAT, 1, RESULT);
-  }
-  if (error == errno.AGAIN) error = errno.TIMEDOUT;
-  if (error != errno.SUCCESS) fail(handOverFailure(error), error);
-  explain(Step.HandedOver);
-}
-
 /** With -v, what has been done, and how long after the start. */
-function explain(what: Step): void {
+function explain(what: Code): void {
   if (!verbose) return;
   const time = now() - start;
   saySubject();
   sayMilliseconds(time);
-  say(step(Step.Colon));
-  say(step(what));
-  if (what == Step.Connecting) sayMilliseconds(timeout);
-  if (what == Step.Answered) sayNumber(numberOf(SLOT));
+  say(": ");
+  sayMeaning(what);
+  if (what == Code.Connecting) {
+    if (familyOf(RECORD) == <u16>Family.Unix) {
+      say(" to ");
+      sayPath();
+    }
+    say(", for at most ");
+    sayMilliseconds(timeout);
+  }
+  if (what == Code.Answered) {
+    say(" ");
+    sayNumber(numberOf(SLOT));
+  }
   flush();
 }
 
 /** The one place where a failure is told, and the end of the process. */
-function fail(code: Code, error: errno = errno.SUCCESS): void {
+function fail(code: Code, error: errno = errno.SUCCESS, call: string = ""): void {
   saySubject();
-  say(meaning(code));
-  if (code == Code.SystemError) sayNumber(error);
-  if (culprit.at != 0) say(step(Step.SeeHelp));
+  sayMeaning(code);
+  if (code == Code.SystemError) {
+    say(": errno ");
+    sayNumber(error);
+    say(" of WASI preview1, from ");
+    say(call);
+  }
+  if (culprit.at != 0) say(" (see --help)");
   flush();
   proc_exit(code / CODES_PER_EXIT);
 }
 
 /** Begins a line with what it is about, as the user wrote it. */
 function saySubject(): void {
-  say(step(Step.Program));
+  say("ssh-vsock-proxy: ");
   if (culprit.at != 0) {
     foreign(culprit.at, culprit.length);
+    if (culpritValue.at != 0) {
+      say(" ");
+      foreign(culpritValue.at, culpritValue.length);
+    }
   } else if (address.at != 0) {
     foreign(address.at, address.length);
     const scheme = schemeOf(RECORD);
     if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
-      say(step(Step.Port));
+      say(" port ");
       if (port.at != 0) foreign(port.at, port.length);
       else sayNumber(portOf(RECORD));
+    } else if (scheme == Scheme.Host) {
+      say(" at ");
+      sayPath();
     }
   } else {
     return;
   }
-  say(step(Step.Colon));
+  say(": ");
+}
+
+/** The path of a unix socket; an abstract name begins with the NUL that it has, shown as \x00. */
+function sayPath(): void {
+  foreign(socketAddressOf(RECORD) + 2, socketAddressLengthOf(RECORD) - 2);
 }

@@ -1,161 +1,74 @@
 // The words for the codes: the only place where they stand. What a failure is, what that means, and
 // in brackets what to look at. Read by both compilers (see code.ts); ASCII only, as bytes.ts explains.
 
-import { Code } from "./code";
-
-/** What a failure says, without the address and without the line's end. */
-export function meaning(code: Code): string {
-  switch (code) {
-    case Code.UnknownAddress:
-      return "address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host";
-    case Code.EmptyPath:
-      return "the path is empty";
-    case Code.EmptyName:
-      return "the name is empty";
-    case Code.EmptyCid:
-      return "the CID is empty";
-    case Code.EmptyPort:
-      return "the port is empty";
-    case Code.BadCid:
-      return "not a CID: it is a decimal number without sign, space or leading zero, or hypervisor, local or host";
-    case Code.CidOutOfRange:
-      return "CID out of range: it is 0 to 4294967294 (4294967295 means any, and cannot be connected to)";
-    case Code.BadPort:
-      return "not a port: it is a decimal number without sign, space or leading zero";
-    case Code.PortOutOfRange:
-      return "port out of range: it is 0 to 4294967294";
-    case Code.PathTooLong:
-      return "path too long: Linux takes 4095 bytes, and 255 for each part";
-    case Code.NameTooLong:
-      return "name too long: Linux takes 107 bytes for an abstract socket";
-    case Code.NulByte:
-      return "a NUL byte cannot stand in it";
-    case Code.NoAddress:
-      return "no address given";
-    case Code.TooManyArguments:
-      return "too many arguments: after the options come ADDRESS, PORT and NAME";
-    case Code.UnknownOption:
-      return "unknown option";
-    case Code.NoValue:
-      return "the option needs a value";
-    case Code.UnwantedValue:
-      return "the option takes no value";
-    case Code.BadDuration:
-      return "not a duration: it is a decimal number with ms, s or m behind it, such as 500ms; without a unit, seconds";
-    case Code.DurationOutOfRange:
-      return "duration out of range: it is 1ms to 1440m";
-    case Code.BadHostSocket:
-      return "not a path: it has 1 to 4095 bytes";
-    case Code.NoFdPassing:
-      return "standard output is not a unix stream socket, so the connection cannot be handed over (in ssh's configuration ProxyCommand needs ProxyUseFdpass yes)";
-    case Code.NoSocket:
-      return "no such socket: nothing is at that path (is the machine running?)";
-    case Code.NotDirectory:
-      return "no such socket: a part of the path is not a directory";
-    case Code.SymlinkLoop:
-      return "no such socket: too many symbolic links in the path";
-    case Code.NotSocket:
-      return "not a socket: another kind of file is at that path";
-    case Code.IsDirectory:
-      return "not a socket: a directory is at that path";
-    case Code.WrongSocketType:
-      return "not a stream socket: a datagram or seqpacket socket is there, which cannot carry SSH";
-    case Code.Refused:
-      return "connection refused: nobody listens on that socket (has the process that made it ended?)";
-    case Code.NobodyListens:
-      return "connection reset: the machine is up, but nothing listens there (is sshd running in it?)";
-    case Code.NoMachine:
-      return "no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)";
-    case Code.NoVsock:
-      return "this kernel has no AF_VSOCK (try: modprobe vsock)";
-    case Code.QueueFull:
-      return "deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)";
-    case Code.NoAnswer:
-      return "deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)";
-    case Code.PermissionDenied:
-      return "permission denied: this user may not connect there (look at the owner and mode of the socket and of the directories above it)";
-    case Code.EndOfFile:
-      return "connection closed: the multiplexer answers, but nothing listens on that port (is sshd running in the machine?)";
-    case Code.EndWithinLine:
-      return "connection closed in the middle of the multiplexer's OK line";
-    case Code.Silence:
-      return "deadline passed: the multiplexer is silent, so the machine is not up yet";
-    case Code.SilenceWithinLine:
-      return "deadline passed in the middle of the multiplexer's OK line";
-    case Code.BadLine:
-      return "protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)";
-    case Code.NumberOutOfRange:
-      return "protocol error: the number in the multiplexer's OK line is above 4294967295";
-    case Code.ShortWrite:
-      return "the multiplexer's socket took only a part of CONNECT";
-    case Code.ResetInHandshake:
-      return "connection reset: the multiplexer dropped the connection (is the machine up, with sshd running in it?)";
-    case Code.SshIsGone:
-      return "ssh went away before the connection could be handed over";
-    case Code.HandOverDeadline:
-      return "deadline passed: ssh does not take the connection";
-    case Code.DescriptorLimit:
-      return "too many open files";
-    case Code.MemoryLimit:
-      return "out of memory";
-    case Code.SystemError:
-      return "system error: WASI preview1 errno ";
-    default:
-      return "internal error";
-  }
-}
-
-/** The pieces of which a line is made, and what -v says of each step. */
-export enum Step {
-  Program,
-  Port,
-  Colon,
-  Milliseconds,
-  SeeHelp,
-  Connecting,
-  Connected,
-  Asked,
-  Answered,
-  HandedOver,
-}
-
-export function step(what: Step): string {
-  switch (what) {
-    case Step.Program:
-      return "ssh-vsock-proxy: ";
-    case Step.Port:
-      return " port ";
-    case Step.Colon:
-      return ": ";
-    case Step.Milliseconds:
-      return " ms";
-    case Step.SeeHelp:
-      return " (see --help)";
-    case Step.Connecting:
-      return "connecting, for at most ";
-    case Step.Connected:
-      return "connected";
-    case Step.Asked:
-      return "asked the multiplexer with CONNECT";
-    case Step.Answered:
-      return "the multiplexer answered OK ";
-    default:
-      return "handed the connection over to ssh";
-  }
-}
+/** A line for each code of code.ts that a person can meet: its number, and what it says. */
+export const MEANINGS = `1001 connecting
+1002 connected
+1003 connected, and asked the multiplexer with CONNECT
+1004 the multiplexer answered OK
+1005 handed the connection over to ssh
+6401 address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host
+6402 the path is empty
+6403 the name is empty
+6404 the CID is empty
+6405 the port is empty
+6406 not a CID: decimal, without sign, space or leading zero; or hypervisor, local, host
+6407 CID out of range: it is 0 to 4294967294 (4294967295 means any, and cannot be connected to)
+6408 not a port: decimal, without sign, space or leading zero
+6409 port out of range: it is 0 to 4294967294
+6410 path too long: Linux takes 4095 bytes, and 255 for each part
+6411 name too long: Linux takes 107 bytes for an abstract socket
+6412 a NUL byte cannot stand in it
+6420 no address given
+6421 too many arguments: after the options come ADDRESS, PORT and NAME
+6422 unknown option
+6423 the option needs a value
+6424 the option takes no value
+6425 not a duration: a decimal number and ms, s or m, such as 500ms; without a unit, seconds
+6426 duration out of range: it is 1ms to 1440m
+6427 not a path: it has 1 to 4095 bytes
+6428 standard output is not a unix stream socket: nobody takes the connection (ProxyCommand needs ProxyUseFdpass yes)
+6801 no such socket: nothing is at that path (is the machine running?)
+6802 no such socket: a part of the path is not a directory
+6803 no such socket: too many symbolic links in the path
+6804 not a socket: another kind of file is at that path
+6805 not a socket: a directory is at that path
+6806 no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)
+6901 connection refused: nobody listens on that socket (has the process that made it ended?)
+6902 connection reset: the machine is up, but nothing listens there (is sshd running in it?)
+6903 connection closed by the multiplexer: nothing listens on that port (is sshd running in the machine?)
+6904 connection reset: the multiplexer dropped the connection (is the machine up, with sshd running in it?)
+6905 connection refused: nobody listens under that abstract name (is it one of this network namespace?)
+7001 internal error: a pointer outside the memory
+7101 this kernel has no AF_VSOCK (try: modprobe vsock)
+7102 the multiplexer's socket took only a part of CONNECT
+7103 ssh went away before the connection could be handed over
+7104 too many open files
+7105 out of memory
+7106 system error
+7107 the path is too long for a socket's address, and /proc, by which it could be reached, is not there
+7501 deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)
+7502 deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)
+7503 deadline passed: no answer from the multiplexer (is the machine up yet?)
+7504 deadline passed in the middle of the multiplexer's OK line
+7505 deadline passed: ssh does not take the connection
+7601 not a stream socket: a datagram or seqpacket socket is there, which cannot carry SSH
+7602 connection closed in the middle of the multiplexer's OK line
+7603 protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)
+7604 protocol error: the number in the multiplexer's OK line is above 4294967295
+7701 permission denied: this user may not connect there (look at the mode of the socket and of the directories above)
+7702 permission denied: a sandbox or security module of this system forbids it
+`;
 
 /** What --version prints: the version of package.json. */
-export function version(): string {
-  return "ssh-vsock-proxy 0.1.0\n";
-}
+export const VERSION = "ssh-vsock-proxy 0.1.0\n";
 
 /** What --help prints. */
-export function help(): string {
-  return `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]
+export const HELP = `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]
 Connect to a machine and hand the connection to ssh. In ssh's configuration:
 
-  Host unix/* unix%* unix-abstract/* unix-abstract%* vsock/* vsock%* vsock-mux/* vsock-mux%* .host
-    ProxyCommand ssh-vsock-proxy %h %p %n
+  Match host unix/*,unix%*,unix-abstract/*,unix-abstract%*,vsock/*,vsock%*,vsock-mux/*,vsock-mux%*,.host
+    ProxyCommand ssh-vsock-proxy '%h' %p '%n'
     ProxyUseFdpass yes
     CheckHostIP no
 
@@ -180,4 +93,3 @@ OPTIONS
 Exit status: 0 handed over, 64 usage or address, 68 no such socket or machine,
 69 refused, 71 system error, 75 deadline passed, 76 protocol, 77 permission.
 `;
-}

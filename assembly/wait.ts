@@ -56,7 +56,7 @@ export function waitFor(descriptor: fd, type: eventtype, deadline: u64): errno {
   return errno.SUCCESS;
 }
 
-/** Waits a moment until `descriptor` takes bytes again; false where it does not. */
+/** Waits a moment until `descriptor` takes bytes; false where that moment has passed. */
 export function waitToWrite(descriptor: fd): bool {
-  return waitFor(descriptor, eventtype.FD_WRITE, now() + PATIENCE) == errno.SUCCESS;
+  return waitFor(descriptor, eventtype.FD_WRITE, now() + PATIENCE) != errno.TIMEDOUT;
 }

@@ -12,8 +12,6 @@ export interface Shim {
 export interface Addon {
   /** @param args the instance's arguments as bytes without NUL, its own name first */
   Shim: new (args: Uint8Array[]) => Shim;
-  /** The last `count` arguments of this process as bytes; throws where /proc does not tell. */
-  lastArguments(count: number): Uint8Array[];
 }
 
 /**

@@ -3,13 +3,13 @@
 // while it looks at them.
 
 import coreWasm from "../dist/core.wasm";
-import { Argument, Code, Scheme } from "../assembly/code";
-import { meaning } from "../assembly/texts";
+import { Argument, Code, Field, Scheme } from "../assembly/code";
+import { MEANINGS } from "../assembly/texts";
 
 /** The exports of core.wasm; docs/abi.md says what they do. */
 interface Core {
   memory: WebAssembly.Memory;
-  heap: WebAssembly.Global;
+  heap(): number;
   address_size: WebAssembly.Global;
   address_parse(
     record: number,
@@ -83,13 +83,23 @@ export class HandshakeError extends Error {
 
 const core = new WebAssembly.Instance(new WebAssembly.Module(coreWasm)).exports as unknown as Core;
 
-const HEAP = ((core.heap.value as number) + 15) & ~15;
+const HEAP = (core.heap() + 15) & ~15;
 
 /** The host's memory from HEAP on, of at least `size` bytes. Valid until the next call. */
 function heap(size: number): Uint8Array {
   const lacking = HEAP + size - core.memory.buffer.byteLength;
   if (lacking > 0) core.memory.grow(Math.ceil(lacking / 65536));
   return new Uint8Array(core.memory.buffer, HEAP, size);
+}
+
+const meanings = new Map(
+  MEANINGS.trimEnd()
+    .split("\n")
+    .map((line) => [Number(line.slice(0, 4)), line.slice(5)]),
+);
+
+function meaning(code: Code): string {
+  return meanings.get(code) ?? `code ${code}`;
 }
 
 const schemes = {
@@ -108,6 +118,11 @@ const argumentNames = {
 
 function bytesOf(text: Text): Uint8Array {
   return typeof text === "string" ? Buffer.from(text) : text;
+}
+
+/** A text as a message may hold it: quoted, without control characters. */
+function show(text: Text | number | undefined): string {
+  return JSON.stringify(typeof text === "object" ? Buffer.from(text).toString() : String(text));
 }
 
 /**
@@ -136,19 +151,28 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
   const code = core.address_parse(HEAP, a, aLength, p, pLength, n, nLength);
 
   const record = new DataView(core.memory.buffer, HEAP, recordSize);
-  const argument = record.getUint32(12, true) as Argument;
+  const argument = record.getUint32(Field.Argument, true) as Argument;
   if (code !== Code.Done) {
-    const offset = record.getUint32(16, true);
-    throw new AddressError(Code[code], argumentNames[argument], offset, meaning(code));
+    const offset = record.getUint32(Field.Offset, true);
+    const wrong = argument === Argument.Port ? port : address;
+    throw new AddressError(
+      Code[code],
+      argumentNames[argument],
+      offset,
+      `${show(wrong)}: ${meaning(code)}`,
+    );
   }
-  const scheme = record.getUint32(0, true) as Scheme;
-  const socketAddress = memory.slice(24, 24 + record.getUint32(20, true));
+  const scheme = record.getUint32(Field.Scheme, true) as Scheme;
+  const socketAddress = memory.slice(
+    Field.SocketAddress,
+    Field.SocketAddress + record.getUint32(Field.Length, true),
+  );
   const hasPort = scheme === Scheme.Vsock || scheme === Scheme.VsockMux;
   const isAbstract = scheme === Scheme.UnixAbstract;
   return {
     scheme: schemes[scheme],
-    port: hasPort ? record.getUint32(4, true) : undefined,
-    cid: scheme === Scheme.Vsock ? record.getUint32(8, true) : undefined,
+    port: hasPort ? record.getUint32(Field.Port, true) : undefined,
+    cid: scheme === Scheme.Vsock ? record.getUint32(Field.Cid, true) : undefined,
     path: scheme === Scheme.Vsock ? undefined : socketAddress.subarray(isAbstract ? 3 : 2),
     fromName: argument === Argument.Name,
     socketAddress,

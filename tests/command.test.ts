@@ -7,6 +7,8 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
+import { Code } from "../assembly/code";
+import { MEANINGS } from "../assembly/texts";
 import { proxyCommand, root } from "./support/proxy";
 import { errno, simulate, type World } from "./support/simulation";
 
@@ -63,7 +65,7 @@ describe("options", () => {
     ]) {
       assert.ok(stderr.includes(word), word);
     }
-    for (const line of stderr.split("\n")) assert.ok(line.length <= 100, line);
+    for (const line of stderr.split("\n")) assert.ok(line.length <= 106, line);
   });
 
   const durations: [string, number | undefined][] = [
@@ -122,6 +124,12 @@ describe("options", () => {
     [["--time", "5s", "unix/x"], /: --time: unknown option/],
     [["--timeoutt=5s", "unix/x"], /: --timeoutt=5s: unknown option/],
     [["-vv", "unix/x"], /: -vv: unknown option/],
+    [["--timeout", "x", "unix/x"], /: --timeout x: not a duration/],
+    [["--timeout", "", "unix/x"], /: --timeout '': not a duration/],
+    [["--timeout=", "unix/x"], /: --timeout=: not a duration/],
+    [["--timeout=\x1b", "unix/x"], /: --timeout=\\x1b: not a duration/],
+    [["--host-socket", "", ".host"], /: --host-socket '': not a path/],
+    [[""], /: '': address not understood/],
     [["--timeout"], /: --timeout: the option needs a value/],
     [["--host-socket"], /: --host-socket: the option needs a value/],
     [["--verbose=1", "unix/x"], /: --verbose=1: the option takes no value/],
@@ -145,14 +153,42 @@ describe("options", () => {
     const quiet = simulate(["vsock-mux/m", "99"], world);
     const outcome = simulate(["-v", "vsock-mux/m", "99"], world);
     const steps = outcome.stderr.toString().trimEnd().split("\n");
-    assert.equal(steps.length, 5);
-    for (const step of steps) {
-      assert.match(step, /^ssh-vsock-proxy: vsock-mux\/m port 99: \d+\.\d{3} ms: \w/);
-    }
-    assert.match(steps[0] ?? "", /connecting, for at most 5000\.000 ms$/);
-    assert.match(steps[3] ?? "", /OK 1073741824$/);
+    const said = steps.map((step) =>
+      step.replace(/^ssh-vsock-proxy: vsock-mux\/m port 99: \d+\.\d{3} ms: /, ""),
+    );
+    assert.deepEqual(said, [
+      "connecting to /m, for at most 5000.000 ms",
+      "connected, and asked the multiplexer with CONNECT",
+      "the multiplexer answered OK 1073741824",
+      "handed the connection over to ssh",
+    ]);
     assert.equal(quiet.stderr.length, 0);
     assert.deepEqual(outcome.handedOver, quiet.handedOver);
+  });
+});
+
+describe("-v", () => {
+  const connecting = (...args: string[]): string =>
+    simulate(["-v", ...args])
+      .stderr.toString()
+      .split("\n")[0] ?? "";
+  it("shows the path that an address means", () => {
+    assert.match(connecting("unix%a%%b%c"), /connecting to \/a%b\/c, /);
+    assert.match(connecting("unix/tmp/x", "22", "unix/tmp/X"), /unix\/tmp\/X: .* to \/tmp\/X, /);
+    assert.match(connecting("unix-abstract/a"), /connecting to \\x00a, /);
+    assert.match(connecting("vsock/3"), /vsock\/3 port 22: .*: connecting, for /);
+    assert.match(connecting(".host"), /\.host at \/run\/ssh-unix-local\/socket: /);
+  });
+  it("says nothing between connecting to a multiplexer and CONNECT", () => {
+    const { calls } = simulate(["-v", "vsock-mux/m"], { answer: [OK] });
+    assert.equal(calls[calls.indexOf("sock_connect") + 1], "sock_send");
+  });
+  it("costs no more than a second where stderr takes nothing", () => {
+    const stuck = { answer: [OK], stderrIsStuck: true };
+    const outcome = simulate(["-v", "vsock-mux/m"], stuck);
+    assert.equal(outcome.exit, 0);
+    assert.ok(outcome.waited >= 1000 * MS && outcome.waited < 1100 * MS, `${outcome.waited}`);
+    assert.equal(simulate(["unix/x"], { ...stuck, fails: { sock_open: [errno.IO] } }).exit, 71);
   });
 });
 
@@ -210,45 +246,71 @@ describe("the way to a connection", () => {
 });
 
 describe("what fails while connecting", () => {
-  const table: [error: keyof typeof errno, exit: number, text: RegExp][] = [
+  type Row = [error: keyof typeof errno, exit: number, text: RegExp];
+  const anywhere: Row[] = [
+    ["MFILE", 71, /too many open files/],
+    ["NFILE", 71, /too many open files/],
+    ["NOMEM", 71, /out of memory/],
+    ["NOBUFS", 71, /out of memory/],
+    ["IO", 71, /system error: errno 29 of WASI preview1, from sock_(open|connect)$/m],
+    ["ADDRNOTAVAIL", 71, /system error: errno 4 /],
+  ];
+  const file: Row[] = [
     ["NOENT", 68, /no such socket/],
     ["NOTDIR", 68, /not a directory/],
     ["LOOP", 68, /symbolic links/],
     ["NOTSOCK", 68, /not a socket/],
     ["ISDIR", 68, /a directory is at that path/],
     ["NAMETOOLONG", 64, /too long/],
+    ["NOTSUP", 71, /\/proc/],
     ["PROTOTYPE", 76, /not a stream socket/],
-    ["CONNREFUSED", 69, /connection refused/],
+    ["CONNREFUSED", 69, /connection refused: nobody listens on that socket/],
+    ["TIMEDOUT", 75, /queue is full/],
+    ["ACCES", 77, /permission denied: .* mode/],
+    ["PERM", 77, /permission denied: .* mode/],
+    ["AFNOSUPPORT", 71, /system error: errno 5 /],
+    ...anywhere,
+  ];
+  const abstract: Row[] = [
+    ["CONNREFUSED", 69, /nobody listens under that abstract name/],
+    ["PROTOTYPE", 76, /not a stream socket/],
+    ["TIMEDOUT", 75, /queue is full/],
+    ["ACCES", 77, /sandbox/],
+    ["PERM", 77, /sandbox/],
+    ...anywhere,
+  ];
+  const vsock: Row[] = [
     ["CONNRESET", 69, /connection reset: the machine is up, but nothing listens there/],
+    ["CONNREFUSED", 69, /nothing listens there/],
     ["NODEV", 68, /no such machine/],
     ["HOSTUNREACH", 68, /no such machine/],
     ["NETUNREACH", 68, /no such machine/],
-    ["ADDRNOTAVAIL", 68, /no such machine/],
     ["AFNOSUPPORT", 71, /no AF_VSOCK/],
-    ["ACCES", 77, /permission denied/],
-    ["PERM", 77, /permission denied/],
-    ["MFILE", 71, /too many open files/],
-    ["NFILE", 71, /too many open files/],
-    ["NOMEM", 71, /out of memory/],
-    ["NOBUFS", 71, /out of memory/],
-    ["IO", 71, /system error: WASI preview1 errno 29/],
+    ["TIMEDOUT", 75, /no answer from the machine/],
+    ["ACCES", 77, /sandbox/],
+    ["PERM", 77, /sandbox/],
+    ...anywhere,
   ];
-  for (const [error, exit, text] of table) {
-    it(`${error}: exit ${exit}`, () => {
-      for (const name of ["sock_open", "sock_connect"]) {
-        const world = { fails: { [name]: [errno[error]] } };
-        fails(["unix/a b"], world, exit, /^ssh-vsock-proxy: unix\/a b: /);
-        fails(["vsock/7", "99"], world, exit, /^ssh-vsock-proxy: vsock\/7 port 99: /);
-        fails(["vsock-mux/m"], world, exit, text);
-      }
-    });
+  const addresses: [args: string[], subject: string, rows: Row[]][] = [
+    [["unix/a b"], "unix/a b", file],
+    [["vsock-mux/m"], "vsock-mux/m port 22", file],
+    [[".host"], ".host at /run/ssh-unix-local/socket", file],
+    [["--host-socket=x", ".host"], ".host at x", file],
+    [["unix-abstract/n"], "unix-abstract/n", abstract],
+    [["vsock/7", "99"], "vsock/7 port 99", vsock],
+  ];
+  for (const [args, subject, rows] of addresses) {
+    for (const [error, exit, text] of rows) {
+      it(`${subject}, ${error}: exit ${exit}`, () => {
+        for (const name of ["sock_open", "sock_connect"]) {
+          const world = { fails: { [name]: [errno[error]] } };
+          fails(args, world, exit, text);
+          const line = simulate(args, world).stderr.toString();
+          assert.ok(line.startsWith(`ssh-vsock-proxy: ${subject}: `), line);
+        }
+      });
+    }
   }
-  it("TIMEDOUT: exit 75, and what that means depends on the family", () => {
-    const world = { fails: { sock_connect: [errno.TIMEDOUT] } };
-    fails(["unix/x"], world, 75, /queue is full/);
-    fails(["vsock-mux/x"], world, 75, /queue is full/);
-    fails(["vsock/3"], world, 75, /no answer from the machine/);
-  });
 });
 
 describe("what fails in the handshake", () => {
@@ -256,7 +318,7 @@ describe("what fails in the handshake", () => {
   const about = /^ssh-vsock-proxy: vsock-mux\/m port 22: /;
 
   it("silence: exit 75, when the deadline has passed and not before", () => {
-    fails(mux, {}, 75, /the machine is not up yet/);
+    fails(mux, {}, 75, /is the machine up yet\?/);
     assert.equal(simulate(["--timeout=700ms", ...mux]).waited, 700 * MS);
   });
   it("silence within the line: exit 75", () => {
@@ -339,6 +401,11 @@ describe("what is said", () => {
     ["unix/\u0085\u009b31m", "unix/\\xc2\\x85\\xc2\\x9b31m"],
     ["unix/\u202eevil\u2066\u200f", "unix/\\xe2\\x80\\xaeevil\\xe2\\x81\\xa6\\xe2\\x80\\x8f"],
     ["unix/\ufeff\u061c", "unix/\\xef\\xbb\\xbf\\xd8\\x9c"],
+    ["unix/a\u00adb\u{e0041}", "unix/a\\xc2\\xadb\\xf3\\xa0\\x81\\x81"],
+    [
+      "unix/\u00a0\u200a\u2010\u2070\ud7ff\ue000\u{dffff}",
+      "unix/\u00a0\u200a\u2010\u2070\ud7ff\ue000\u{dffff}",
+    ],
     [Buffer.from("unix/\xc0\xafx\xe0\x80\xafx", "latin1"), "unix/\\xc0\\xafx\\xe0\\x80\\xafx"],
     [Buffer.from("unix/\xed\xa0\x80", "latin1"), "unix/\\xed\\xa0\\x80"],
     [Buffer.from("unix/\xf4\x90\x80\x80", "latin1"), "unix/\\xf4\\x90\\x80\\x80"],
@@ -357,6 +424,11 @@ describe("what is said", () => {
   });
   it("names a port that is wrong, and escapes it", () => {
     fails(["vsock/1", "2\x1b"], {}, 64, /: vsock\/1 port 2\\x1b: not a port/);
+  });
+  it("shows an address and a port that are too long in part, and says all the same what is wrong", () => {
+    const args = [`vsock/${"\x01".repeat(4160)}`, "\x02".repeat(4160)];
+    const line = simulate(args).stderr.toString();
+    assert.match(line, /^ssh-vsock-proxy: vsock\/(\\x01)+\.\.\. port \.\.\.: not a CID[^\n]*\n$/);
   });
   it("shows the longest path whole, and cuts what is longer", () => {
     const longest = `unix/${"\x01".repeat(4094)}`;
@@ -388,7 +460,35 @@ describe("what is said", () => {
   });
 });
 
+describe("codes and words", () => {
+  it("each failure has a line of words, in the order of the numbers, and none is left over", () => {
+    const codes = Object.values(Code)
+      .map(Number)
+      .filter((code) => code >= 1000);
+    const lines = MEANINGS.trimEnd().split("\n");
+    assert.deepEqual(
+      lines.map((line) => Number(line.slice(0, 4))),
+      codes.sort(),
+    );
+    for (const line of lines) assert.match(line, /^\d{4} [\x21-\x7e][\x20-\x7e]*[\x21-\x7e]$/);
+  });
+});
+
 describe("the Node host", () => {
+  it("takes the bytes of its arguments as they are", () => {
+    // Node itself cannot be given what is not UTF-8, so a shell makes it.
+    const missing = `unix/nowhere/\\377\\233 'x'`;
+    const words = proxyCommand().map((word) => JSON.stringify(word));
+    const command = `exec ${words.join(" ")} "$(printf '${missing.replaceAll("'", `'"'"'`)}')" ''`;
+    const { stderr } = spawnSync("/bin/sh", ["-c", command], { encoding: "latin1" });
+    assert.match(stderr, /^ssh-vsock-proxy: unix\/nowhere\/\\xff\\x9b 'x': no such socket/);
+  });
+  it("takes them from Node where process.title has overwritten them", () => {
+    const env = { NODE_OPTIONS: "--title=something" };
+    assert.match(run(["unix/käse"], { env }).stderr, /: unix\/k\xc3\xa4se: no such socket/);
+    assert.match(run(["unix/\ufffd"], { env }).stderr, /its bytes are lost/);
+  });
+
   it("without its addon says what can be done", () => {
     const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
     try {

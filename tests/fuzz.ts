@@ -211,7 +211,10 @@ function fuzzCommand(random: Random): Buffer[] {
   const cut = args.map((arg) => arg.subarray(0, arg.includes(0) ? arg.indexOf(0) : undefined));
   const fails: Record<string, number[]> = {};
   for (let i = random.below(3); i > 0; i--) {
-    fails[random.of(calls)] = [random.of(errnos), ...(random.below(2) === 0 ? [0] : [])];
+    const call = random.of(calls);
+    fails[call] = [random.of(errnos), ...(random.below(2) === 0 ? [0] : [])];
+    // It tells a time that has passed by an event.
+    if (call === "poll_oneoff" && fails[call][0] === errno.TIMEDOUT) fails[call] = [errno.IO];
   }
   const world: World = {
     answer: Array.from({ length: random.below(4) }, () =>

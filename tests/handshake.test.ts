@@ -255,7 +255,21 @@ describe("core.wasm itself", () => {
     const core = start();
     const size = core.memory.buffer.byteLength;
     const random = numbers(4711);
-    const edges = [0, 1, size - 13, size - 12, size - 1, size, size + 1, 0x7fffffff, 0xffffffff];
+    const heap = call(core, "heap");
+    const edges = [
+      0,
+      1,
+      700,
+      heap - 1,
+      heap,
+      size - 13,
+      size - 12,
+      size - 1,
+      size,
+      size + 1,
+      0x7fffffff,
+      0xffffffff,
+    ];
     const any = (): number => {
       const value = random.next().value as number;
       return (value & 1) === 0 ? (edges[value % edges.length] as number) : value;
@@ -289,6 +303,18 @@ describe("core.wasm itself", () => {
     assert.equal(call(core, "address_parse", 4096, 16, 1, size, 1, 0, 0), 7001);
     assert.equal(call(core, "address_parse", 4096, 16, 1, 0, 0, 16, 0xffffffff), 7001);
     assert.deepEqual(Buffer.from(new Uint8Array(core.memory.buffer)), before);
+  });
+
+  it("says Fault for what lies within the module's own data", () => {
+    const core = start();
+    const heap = call(core, "heap");
+    assert.ok(heap > 0);
+    assert.equal(call(core, "handshake_begin", heap - 1, 22, 4096), 0);
+    assert.equal(call(core, "handshake_begin", 4096, 22, heap - 1), 0);
+    assert.equal(call(core, "handshake_code", heap - 1), 7001);
+    assert.equal(call(core, "address_parse", heap - 1, 8192, 1, 0, 0, 0, 0), 7001);
+    assert.equal(call(core, "address_parse", heap, heap - 1, 1, 0, 0, 0, 0), 7001);
+    assert.equal(call(core, "handshake_begin", heap, 22, heap + 12), 11);
   });
 
   it("writes only the slot and the request that it was given", () => {

@@ -10,13 +10,6 @@ import {
 
 type ptr<T> = usize;
 
-export type af = u32;
-
-export namespace af {
-  export const UNIX: af = 3;
-  export const VSOCK: af = 40;
-}
-
 export type socktype = u32;
 
 export namespace socktype {
@@ -25,8 +18,8 @@ export namespace socktype {
 
 /** Open a socket. */
 export declare function sock_open(
-  /** Input: The address family. */
-  family: af,
+  /** Input: The address family, of Family in code.ts. */
+  family: u32,
   /** Input: The type, with the numbers that preview1 gives the types of files. */
   type: socktype,
   /** Output: The socket. */

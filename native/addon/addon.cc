@@ -5,14 +5,10 @@
 //   shim.imports               the import object for WebAssembly.Instance
 //   shim.attach(memory)        to be called with the instance's memory before the first import runs
 //   shim.close()               closes what the program opened and did not hand over
-//   lastArguments(count)       the last arguments of this process, as the bytes that they are:
-//                              Node's own argv is decoded, and loses what is not UTF-8
 
 #include <napi.h>
 
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -124,10 +120,10 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
     Napi::Env env = info.Env();
     Napi::Object wasi_snapshot_preview1 = Napi::Object::New(env);
     Napi::Object socket_shim_v1 = Napi::Object::New(env);
-    // Each function holds on to the Shim that it works on: an instance may outlive its creator's
-    // interest in the Shim, and calls it all the same.
+    // Each function holds on to the Shim that it works on, by a property that nobody can take away:
+    // an instance may outlive its creator's interest in the Shim, and calls it all the same.
     auto add = [&](Napi::Object module, const char *name, Napi::Function import) {
-        import.Set("shim", info.This());
+        import.DefineProperty(Napi::PropertyDescriptor::Value("shim", info.This(), napi_default));
         module.Set(name, import);
     };
 #define ADD(module, name) \
@@ -140,31 +136,8 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
     return imports;
 }
 
-Napi::Value LastArguments(const Napi::CallbackInfo &info) {
-    std::ifstream file("/proc/self/cmdline", std::ios::binary);
-    const std::string line((std::istreambuf_iterator<char>(file)),
-                           std::istreambuf_iterator<char>());
-    std::vector<std::string> all;
-    for (size_t at = 0; at < line.size();) {
-        const size_t end = line.find('\0', at);
-        all.emplace_back(line, at, end - at);
-        at = end == std::string::npos ? line.size() : end + 1;
-    }
-    const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
-    if (count > all.size()) {
-        throw Napi::Error::New(info.Env(), "cannot read the arguments from /proc/self/cmdline");
-    }
-    Napi::Array last = Napi::Array::New(info.Env(), count);
-    for (uint32_t i = 0; i < count; i++) {
-        const std::string &text = all[all.size() - count + i];
-        last[i] = Napi::Buffer<char>::Copy(info.Env(), text.data(), text.size());
-    }
-    return last;
-}
-
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
     exports.Set("Shim", Shim::Define(env));
-    exports.Set("lastArguments", Napi::Function::New<LastArguments>(env, "lastArguments"));
     return exports;
 }
 

@@ -21,6 +21,19 @@ enum { SOCKTYPE_STREAM = 6 };
 #define VSOCK_ADDRESS_SIZE 12
 #define PATH_SIZE_MAX 4095
 
+/**
+ * Moves a new descriptor above 0 to 2, where it lands in a process that was started with one of
+ * them closed: what the program writes to its stderr must not reach a peer.
+ */
+static int above_stdio(int fd) {
+    if (fd < 0 || fd > STDERR_FILENO) return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return moved;
+}
+
 uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint32_t ret_fd) {
     uint8_t *result = shim_range(shim, ret_fd, 4);
     if (result == NULL) return SHIM_FAULT;
@@ -32,7 +45,7 @@ uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint3
     if (i == SHIM_SOCKETS) return SHIM_MFILE;
     // Not blocking, so that connecting can be waited for; sock_connect undoes it.
     int domain = family == FAMILY_UNIX ? AF_UNIX : AF_VSOCK;
-    int host = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int host = above_stdio(socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (host < 0) return shim_errno(errno);
     shim->sockets[i] = host;
     store_u32(result, i + 3);
@@ -44,7 +57,7 @@ uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint3
 
 /**
  * What is left until `deadline`, as a socket's option takes it: at least a microsecond, because 0
- * means for ever there, and at most TIMEOUT_MAX, after which it is asked for anew.
+ * means for ever there, and at most TIMEOUT_MAX.
  */
 static bool time_left(uint64_t deadline, struct timeval *left) {
     uint64_t now = shim_now();
@@ -101,7 +114,11 @@ static uint32_t unix_errno(int error, int looked, const struct stat *status) {
 
 /** A path that is too long for sun_path: /proc/self/fd names the same file in a few bytes. */
 static uint32_t connect_long_path(int fd, const char *path, uint64_t deadline) {
-    int file = open(path, O_PATH | O_CLOEXEC);
+    int file;
+    do {
+        file = open(path, O_PATH | O_CLOEXEC);
+    } while (file < 0 && errno == EINTR);
+    file = above_stdio(file);
     if (file < 0) return shim_errno(errno);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
@@ -110,7 +127,7 @@ static uint32_t connect_long_path(int fd, const char *path, uint64_t deadline) {
         int error = errno;
         struct stat status;
         // The file is open, so what is missing is /proc.
-        result = error == ENOENT ? (uint32_t)SHIM_NAMETOOLONG
+        result = error == ENOENT ? (uint32_t)SHIM_NOTSUP
                                  : unix_errno(error, fstat(file, &status), &status);
     }
     close(file);
@@ -237,17 +254,30 @@ uint32_t shim_sock_addr_local(struct shim *shim, uint32_t fd, uint32_t address, 
     return SHIM_SUCCESS;
 }
 
+/** Whether descriptors can be passed over a socket: others take the bytes and drop the rest. */
+static bool is_unix(int fd) {
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+
 uint32_t shim_sock_send_fds(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
                             uint32_t fds, uint32_t fds_len, uint32_t ret_len) {
+    if (fds_len == 0 || fds_len > SHIM_LIST_MAX) return SHIM_INVAL;
     uint8_t *result = shim_range(shim, ret_len, 4);
     const uint8_t *list = shim_range(shim, fds, (uint64_t)fds_len * 4);
     if (result == NULL || list == NULL) return SHIM_FAULT;
-    if (fds_len == 0 || fds_len > SHIM_LIST_MAX) return SHIM_INVAL;
     int host = shim_descriptor(shim, fd);
     if (host < 0) return SHIM_BADF;
     struct iovec buffers[SHIM_LIST_MAX];
     uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
     if (error != SHIM_SUCCESS) return error;
+    // A stream carries no descriptor without a byte to carry it with (unix(7)).
+    size_t total = 0;
+    for (uint32_t i = 0; i < iovs_len; i++) {
+        total += buffers[i].iov_len;
+    }
+    if (total == 0 || !is_unix(host)) return SHIM_INVAL;
 
     union {
         struct cmsghdr header;

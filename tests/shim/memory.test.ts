@@ -183,7 +183,9 @@ describe("descriptors", () => {
     }
   });
   it("that are passed on are the program's own, too", () => {
-    const it = program();
+    const it = new Program();
+    assert.equal(it.open(), 3);
+    it.iovec(1);
     for (const fd of [4, 10, 11, 0xffff_ffff]) {
       it.view.setUint32(AT.fds, fd, true);
       assert.equal(it.call("sock_send_fds", 3, AT.iovs, 1, AT.fds, 1, AT.result), errno.BADF);

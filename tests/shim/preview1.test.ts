@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import path from "node:path";
 import { root } from "../support/proxy";
 import { errno } from "../support/simulation";
-import { addon, AT, Program } from "../support/shim";
+import { AT, Program } from "../support/shim";
 
 const CLOCK = 0;
 const READ = 1;
@@ -15,12 +15,14 @@ const WRITE = 2;
 const ABSTIME = 1;
 const MS = 1_000_000n;
 
-/** Runs a piece of TypeScript that has `Program` and `addon`, in a process of its own. */
-function inChild(source: string, options: { args?: string[]; argv0?: string } = {}) {
+/** Runs a piece of TypeScript that has `Program` and `AT`, in a process of its own. */
+function inChild(source: string) {
   const shim = path.join(root, "tests/support/shim.ts");
-  const script = `const { Program, addon, AT } = require(${JSON.stringify(shim)});\n${source}`;
-  const args = ["--import", "tsx", "-e", script, "--", ...(options.args ?? [])];
-  return spawnSync(process.execPath, args, { encoding: "utf8", cwd: root });
+  const script = `const { Program, AT } = require(${JSON.stringify(shim)});\n${source}`;
+  return spawnSync(process.execPath, ["--import", "tsx", "-e", script], {
+    encoding: "utf8",
+    cwd: root,
+  });
 }
 
 describe("args_sizes_get, args_get", () => {
@@ -34,19 +36,6 @@ describe("args_sizes_get, args_get", () => {
     assert.deepEqual(it.bytes(1024, size), Buffer.from("name\0\0\xff\x01 ü\0", "latin1"));
     const pointers = [0, 1, 2].map((i) => it.view.getUint32(64 + 4 * i, true));
     assert.deepEqual(pointers, [1024, 1029, 1030]);
-  });
-});
-
-describe("lastArguments", () => {
-  it("are the bytes of /proc/self/cmdline", () => {
-    const [node, ...rest] = addon.lastArguments(0);
-    assert.deepEqual([node, rest], [undefined, []]);
-    assert.throws(() => addon.lastArguments(10_000), /cmdline/);
-    const child = inChild(
-      `console.log(addon.lastArguments(3).map((b) => b.toString("hex")).join(" "));`,
-      { args: ["a b", "", "ü"] },
-    );
-    assert.equal(child.stdout, "612062  c3bc\n", child.stderr);
   });
 });
 

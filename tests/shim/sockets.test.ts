@@ -2,12 +2,14 @@
 // (tests/vsock.test.ts).
 
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
+import { root } from "../support/proxy";
 import { errno } from "../support/simulation";
 import { AT, Program } from "../support/shim";
 
@@ -55,6 +57,32 @@ describe("sock_open", () => {
     for (const type of [0, 1, 5, 7]) {
       assert.equal(it.call("sock_open", 3, type, AT.result), errno.PROTOTYPE);
     }
+  });
+});
+
+describe("a socket", () => {
+  it("is never one of 0 to 2, even where these are closed", () => {
+    const script = `
+      const fs = require("node:fs");
+      const { Program } = require(${JSON.stringify(path.join(root, "tests/support/shim.ts"))});
+      fs.closeSync(0);
+      fs.closeSync(2);
+      const it = new Program();
+      const fd = it.open();
+      const error = it.connect(fd, process.argv[1]);
+      const long = it.connect(it.open(), process.argv[1].replace("/", "/./".repeat(100)));
+      const taken = [0, 2].filter((fd) => fs.existsSync("/proc/self/fd/" + fd));
+      console.log(error, long, taken.length, it.receive(fd, 1) !== 8);`;
+    const args = ["--import", "tsx", "-e", script, greeting];
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ["pipe", "pipe", "inherit"] });
+    return new Promise<void>((resolve, reject) => {
+      let output = "";
+      child.stdout.on("data", (text: Buffer) => (output += text.toString()));
+      child.on("close", () => {
+        if (output === "0 0 0 true\n") resolve();
+        else reject(new Error(`it said ${JSON.stringify(output)}`));
+      });
+    });
   });
 });
 
@@ -170,14 +198,38 @@ describe("sock_send_fds", () => {
     const it = new Program();
     const fd = it.open();
     it.iovec(1);
-    for (const count of [0, 17]) {
+    for (const count of [0, 17, 0x4000_0001, 0xffff_ffff]) {
       assert.equal(it.call("sock_send_fds", fd, AT.iovs, 1, AT.fds, count, AT.result), errno.INVAL);
     }
-    assert.equal(
-      it.call("sock_send_fds", fd, AT.iovs, 1, AT.fds, 0x4000_0001, AT.result),
-      errno.FAULT,
-    );
     it.shim.close();
+  });
+  it("answers INVAL without a byte, which alone can carry a descriptor", () => {
+    const it = new Program();
+    const fd = it.open();
+    it.view.setUint32(AT.fds, fd, true);
+    it.iovec(0);
+    for (const count of [0, 1]) {
+      assert.equal(it.call("sock_send_fds", fd, AT.iovs, count, AT.fds, 1, AT.result), errno.INVAL);
+    }
+    it.shim.close();
+  });
+  it("answers INVAL for a socket that is no unix socket, and for what is no socket", () => {
+    // Descriptor 0 of the child is a TCP connection, or a file.
+    const script = `
+      const { Program, AT } = require(${JSON.stringify(path.join(root, "tests/support/shim.ts"))});
+      const it = new Program();
+      it.iovec(1);
+      it.view.setUint32(AT.fds, it.open(), true);
+      console.log(it.call("sock_send_fds", 0, AT.iovs, 1, AT.fds, 1, AT.result));`;
+    const python = `
+import socket, subprocess, sys
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+for stdin in (client, open("/dev/null")):
+    subprocess.run(sys.argv[1:], stdin=stdin, check=True)`;
+    const args = ["-c", python, process.execPath, "--import", "tsx", "-e", script];
+    const { stdout, stderr } = spawnSync("python3", args, { cwd: root, encoding: "utf8" });
+    assert.equal(stdout, `${errno.INVAL}\n${errno.INVAL}\n`, stderr);
   });
   it("answers NOTCONN on a socket without a peer", () => {
     const it = new Program();

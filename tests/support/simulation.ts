@@ -62,6 +62,8 @@ export interface World {
   writeTakes?: number;
   /** How many bytes one sock_recv gives without PEEK; all that are asked for if not said. */
   recvGives?: number;
+  /** Whether descriptor 2 never gets ready to be written to. */
+  stderrIsStuck?: boolean;
   /** Descriptor 1: its preview1 file type and address family; a unix stream socket if not said. */
   stdout?: { filetype: number; family: number };
 }
@@ -172,17 +174,19 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
         );
         written++;
       };
-      // Writing is always possible; reading, where a segment or the end is there. To learn so takes
-      // a moment, and so whoever only asks and never gets on meets his deadline.
+      // Writing is always possible; reading, where a segment or the end is there. To learn so of a
+      // socket takes a moment, and so whoever only asks and never gets on meets his deadline.
       const readable = answer.length > 0 || world.end === "eof";
+      const isStderr = view().getUint32(subscriptions + 16, true) === 2;
       const isReady = (i: number): boolean => {
         const type = view().getUint8(subscriptions + 48 * i + 8);
-        return type === FD_WRITE || (type === FD_READ && readable);
+        const writable = !isStderr || world.stderrIsStuck !== true;
+        return (type === FD_WRITE && writable) || (type === FD_READ && readable);
       };
       const due = (i: number): bigint => view().getBigUint64(subscriptions + 48 * i + 24, true);
       const all = Array.from({ length: count }, (_, i) => i);
       const clocks = all.filter((i) => view().getUint8(subscriptions + 48 * i + 8) === CLOCK);
-      if (all.some(isReady)) clock += MOMENT;
+      if (all.some(isReady)) clock += isStderr ? 0n : MOMENT;
       else for (const i of clocks) if (due(i) > clock) clock = due(i);
       for (const i of all) if (isReady(i)) put(i, view().getUint8(subscriptions + 48 * i + 8));
       for (const i of clocks) if (due(i) <= clock) put(i, CLOCK);
