@@ -54,6 +54,8 @@ try {
   build();
 } catch (error) {
   console.error(`The addon was not built: ${error instanceof Error ? error.message : error}`);
-  console.error("It needs gcc, g++, make, python3: sudo apt-get install -y build-essential python3");
+  console.error(
+    "It needs gcc, g++, make, python3: sudo apt-get install -y build-essential python3",
+  );
   process.exit(process.argv.includes("--optional") ? 0 : 1);
 }

@@ -2,13 +2,15 @@
 // scheme that needs no virtual machine.
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { startMultiplexer } from "./support/multiplexer-client";
 import type { Multiplexer } from "./support/multiplexer-client";
-import { proxyCommand } from "./support/proxy";
+import { proxyCommand, root } from "./support/proxy";
 import { proxyCommandLine, startSshd } from "./support/sshd";
 import type { Finished, Sshd } from "./support/sshd";
 
@@ -119,6 +121,40 @@ describe("ssh", { timeout: 900_000 }, () => {
     assertFailed(lost, host.toLowerCase());
     const kept = await sshd.ssh([host, "true"]);
     assert.equal(kept.exit, 0, kept.stderr);
+  });
+
+  it("reaches a path with spaces, which an alias stands for", async () => {
+    const spaced = `${sshd.folder}/with two spaces`;
+    await sshd.listen(spaced);
+    const ran = await sshd.ssh(["-o", `HostName="unix%%${spaced}"`, "alias", "true"]);
+    assert.equal(ran.exit, 0, ran.stderr);
+  });
+
+  it("the configuration to copy takes every form for an address, and nothing else", () => {
+    const fragment = path.join(root, "docs/20-ssh-vsock-proxy.conf");
+    const command = (...args: string[]): string | undefined => {
+      const { stdout } = spawnSync("ssh", ["-F", fragment, "-G", ...args], { encoding: "utf8" });
+      assert.ok(stdout.includes("\nhostname "), args.join(" "));
+      const says = (line: string): boolean => stdout.includes(`\n${line}\n`);
+      if (!says("proxyusefdpass yes") || !says("checkhostip no")) return undefined;
+      return /^proxycommand (.*)$/m.exec(stdout)?.[1];
+    };
+    const expected = "ssh-vsock-proxy '%h' %p '%n'";
+    const forms = [
+      "unix/a/b",
+      "unix%a%b",
+      "unix-abstract/a",
+      "unix-abstract%a",
+      "vsock/3",
+      "vsock%3",
+    ];
+    for (const form of [...forms, "vsock-mux/a/b", "vsock-mux%a%b", ".host", "VSOCK/3", "unix/A"]) {
+      assert.equal(command(form), expected, form);
+    }
+    assert.equal(command("-o", "HostName=unix%%run%%vm.sock", "alias"), expected);
+    for (const other of ["host.example", "unix.example", "vsock", "x.host", "local"]) {
+      assert.equal(command(other), undefined, other);
+    }
   });
 
   it("shows the user why a socket was not reached, by the address as written", async () => {

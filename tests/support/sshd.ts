@@ -140,7 +140,7 @@ export async function startSshd(proxy: readonly string[]): Promise<Sshd> {
  */
 export function proxyCommandLine(
   words: readonly string[],
-  tokens: readonly string[] = ["%h", "%p", "%n"],
+  tokens: readonly string[] = ["'%h'", "%p", "'%n'"],
 ): string {
   return [...words.map((word) => shellQuote(word).replaceAll("%", "%%")), ...tokens].join(" ");
 }
