@@ -3,7 +3,14 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import net from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -12,6 +19,9 @@ import { after, before, describe, it } from "node:test";
 import { root } from "../support/proxy";
 import { errno } from "../support/simulation";
 import { AT, Program } from "../support/shim";
+
+/** Linux's, on every architecture that Node has. */
+const O_CLOEXEC = 0o2000000;
 
 const PEEK = 1;
 const WAITALL = 2;
@@ -61,6 +71,28 @@ describe("sock_open", () => {
 });
 
 describe("a socket", () => {
+  it("is opened close-on-exec", () => {
+    /** This process's sockets: what /proc calls each, and its descriptor. */
+    const sockets = (): Map<string, string> => {
+      const links = readdirSync("/proc/self/fd").map((fd): [string, string] => {
+        try {
+          return [readlinkSync(`/proc/self/fd/${fd}`), fd];
+        } catch {
+          return ["", fd]; // The one by which the folder was read.
+        }
+      });
+      return new Map(links.filter(([link]) => link.startsWith("socket:")));
+    };
+    const it = new Program();
+    const before = sockets();
+    it.open();
+    const opened = [...sockets()].filter(([link]) => !before.has(link));
+    assert.equal(opened.length, 1);
+    const info = readFileSync(`/proc/self/fdinfo/${opened[0]?.[1]}`, "utf8");
+    const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(info)?.[1] ?? "", 8);
+    assert.equal(flags & O_CLOEXEC, O_CLOEXEC);
+    it.shim.close();
+  });
   it("is never one of 0 to 2, even where these are closed", () => {
     const script = `
       const fs = require("node:fs");
