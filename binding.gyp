@@ -4,6 +4,7 @@
       "target_name": "ssh-vsock-proxy",
       "sources": [
         "native/addon/addon.cc",
+        "native/addon/arguments.cc",
         "native/shim/poll.c",
         "native/shim/preview1.c",
         "native/shim/shim.c",
@@ -15,7 +16,7 @@
       "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags_c": ["-std=c11", "-D_GNU_SOURCE"],
       "cflags_cc": ["-std=c++17", "-Wno-missing-field-initializers"],
-      "ldflags": ["-Wl,-z,relro,-z,now"]
+      "ldflags": ["-Wl,-z,relro"]
     }
   ]
 }

@@ -12,6 +12,13 @@ export interface Shim {
 export interface Addon {
   /** @param args the instance's arguments as bytes without NUL, its own name first */
   Shim: new (args: Uint8Array[]) => Shim;
+  /**
+   * The bytes of this process's last arguments.
+   *
+   * @param decoded the same as Node has decoded them
+   * @throws Error where an argument is not UTF-8 and /proc/self/cmdline does not have it
+   */
+  rawArguments(decoded: string[]): Uint8Array[];
 }
 
 /**

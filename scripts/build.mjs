@@ -1,8 +1,8 @@
-// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.js, index.js and its types.
+// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types.
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -44,7 +44,11 @@ await build({
   loader: { ".wasm": "binary" },
   logLevel: "warning",
 });
-chmodSync(path.join(root, "dist/cli.js"), 0o755);
+// Node looks for no package.json above a .cjs file, which saves 0.5 ms (docs/architecture.md). The
+// usual name leads to it.
+renameSync(path.join(root, "dist/cli.js"), path.join(root, "dist/cli.cjs"));
+chmodSync(path.join(root, "dist/cli.cjs"), 0o755);
+symlinkSync("cli.cjs", path.join(root, "dist/cli.js"));
 node(
   path.join(path.dirname(require.resolve("typescript/package.json")), "bin/tsc"),
   "--project",

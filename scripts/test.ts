@@ -17,7 +17,7 @@ const files = folders.flatMap((folder) =>
 );
 
 try {
-  ensureTools(["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "strace"]);
+  ensureTools(["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt"]);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);

@@ -42,7 +42,9 @@ const table: Readonly<Record<string, Tool>> = {
 const administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 function find(name: string): string | undefined {
-  const folders = (process.env["PATH"] ?? "").split(path.delimiter).filter(path.isAbsolute);
+  const folders = (process.env["PATH"] ?? "")
+    .split(path.delimiter)
+    .filter((folder) => path.isAbsolute(folder));
   for (const folder of [...folders, ...administrators]) {
     const file = path.join(folder, name);
     try {
@@ -82,7 +84,8 @@ function howToInstall(names: readonly string[]): string {
  * there is apt-get; elsewhere this throws an Error that names the one command to run.
  */
 export function ensureTools(names: readonly string[]): void {
-  const missing = names.filter((name) => describe(name) && find(name) === undefined);
+  names.forEach(describe);
+  const missing = names.filter((name) => find(name) === undefined);
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0 || find("apt-get") === undefined) {
     throw new Error(`${missing.join(", ")} missing: ${howToInstall(missing)}`);
@@ -152,7 +155,9 @@ function forbidSshdToStart(): () => void {
   if (existsSync(file)) return () => {};
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, "");
-  return () => rmSync(file, { force: true });
+  return () => {
+    rmSync(file, { force: true });
+  };
 }
 
 if (require.main === module) {

@@ -492,8 +492,8 @@ describe("the Node host", () => {
   it("without its addon says what can be done", () => {
     const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
     try {
-      copyFileSync(path.join(root, "dist/cli.js"), path.join(folder, "cli.js"));
-      const args = [path.join(folder, "cli.js"), "unix/x"];
+      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(folder, "cli.cjs"));
+      const args = [path.join(folder, "cli.cjs"), "unix/x"];
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
       assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
       assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);

@@ -5,6 +5,7 @@
 //   shim.imports               the import object for WebAssembly.Instance
 //   shim.attach(memory)        to be called with the instance's memory before the first import runs
 //   shim.close()               closes what the program opened and did not hand over
+//   rawArguments(decoded)      arguments.cc
 
 #include <napi.h>
 
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "../shim/shim.h"
+#include "arguments.h"
 
 namespace {
 
@@ -138,6 +140,7 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
     exports.Set("Shim", Shim::Define(env));
+    exports.Set("rawArguments", Napi::Function::New<RawArguments>(env, "rawArguments"));
     return exports;
 }
 

@@ -10,7 +10,8 @@
 //     --uid N, --gid N  who COMMAND runs as, without supplementary groups
 //     --drop-caps       takes root's exemption from file permissions away, uid 0 staying
 //     --hex             COMMAND and its ARGs are in hexadecimal: any byte but NUL can be told
-//     --stdout KIND     what fd 1 is: unix (default), pipe, dgram, seqpacket, tty, file, closed
+//     --stdout KIND     what fd 1 is: unix (default), dgram, seqpacket, tcp, pipe, tty, file or
+//                       closed
 //     --stdin KIND      what fd 0 is: as-ssh (default), null, closed
 //     --stderr KIND     what fd 2 is: inherit (default), closed
 //     --gone            ssh's end is closed before COMMAND starts; with --hold, after the hold
@@ -41,6 +42,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/vm_sockets.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -241,6 +243,22 @@ static int open_null(void) {
     return fd;
 }
 
+// As socketpair() would, if it knew AF_INET.
+static void tcp_pair(int pair[2]) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0 || pair[1] < 0) fail("socket");
+    if (bind(listener, (struct sockaddr *)&address, size) != 0) fail("bind");
+    if (getsockname(listener, (struct sockaddr *)&address, &size) != 0) fail("getsockname");
+    if (listen(listener, 1) != 0) fail("listen");
+    if (connect(pair[1], (struct sockaddr *)&address, size) != 0) fail("connect");
+    pair[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (pair[0] < 0) fail("accept4");
+    close(listener);
+}
+
 static struct stdio make_stdio(const struct options *o) {
     const char *kind = o->stdout_kind;
     struct stdio s = {.in = -1, .out = -1, .ours = -1};
@@ -254,6 +272,9 @@ static struct stdio make_stdio(const struct options *o) {
         s = (struct stdio){.in = pair[1], .out = pair[1], .ours = pair[0]};
         s.is_socket = true;
         s.is_datagram = type == SOCK_DGRAM;
+    } else if (!strcmp(kind, "tcp")) {
+        tcp_pair(pair);
+        s = (struct stdio){.in = pair[1], .out = pair[1], .ours = pair[0], .is_socket = true};
     } else if (!strcmp(kind, "pipe")) {
         if (pipe2(pair, O_CLOEXEC) != 0) fail("pipe2");
         s = (struct stdio){.in = open_null(), .out = pair[1], .ours = pair[0]};
@@ -600,7 +621,7 @@ static void put_socket(FILE *out, int fd) {
         struct sockaddr any;
         struct sockaddr_un un;
         struct sockaddr_vm vm;
-    } peer;
+    } peer = {0};
     len = sizeof peer;
     if (getpeername(fd, &peer.any, &len) != 0) {
         fputs(",\"connected\":false", out);
@@ -645,6 +666,17 @@ static void put_outcome(FILE *out, const struct options *o, const struct outcome
     fputs("}\n", out);
 }
 
+// ssh closes what it has inherited (closefrom); here fd 3 is still needed.
+static void close_on_exec(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir) fail("/proc/self/fd");
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (fd > STDERR_FILENO && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) fail("FD_CLOEXEC");
+    }
+    closedir(dir);
+}
+
 int main(int argc, char **argv) {
     struct options o = parse(argc, argv);
     struct outcome r = {.handoff_ns = -1, .first_byte = -1, .passed = -1};
@@ -656,7 +688,7 @@ int main(int argc, char **argv) {
         signal(signo, SIG_DFL);
     FILE *result = o.result ? fopen(o.result, "we") : fdopen(3, "w");
     if (!result) fail("%s", o.result ? o.result : "fd 3");
-    if (fcntl(fileno(result), F_SETFD, FD_CLOEXEC) != 0) fail("FD_CLOEXEC");
+    close_on_exec();
 
     struct stdio s = make_stdio(&o);
     int report[2];

@@ -16,7 +16,7 @@ export interface PlaySshOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
   /** What fd 1 is: ssh's unix stream socket, or something that ssh never gives. */
-  stdout?: "unix" | "pipe" | "dgram" | "seqpacket" | "tty" | "file" | "closed";
+  stdout?: "unix" | "dgram" | "seqpacket" | "tcp" | "pipe" | "tty" | "file" | "closed";
   stdin?: "as-ssh" | "null" | "closed";
   stderr?: "inherit" | "closed";
   /** The end that ssh holds is closed from the beginning; with holdMs, after the hold. */
@@ -29,6 +29,8 @@ export interface PlaySshOptions {
   readMs?: number;
   /** The command is killed after this time (default: 30 s). */
   deadlineMs?: number;
+  /** The one processor that play-ssh and the command run on. */
+  processor?: number;
 }
 
 export interface PassedSocket {
@@ -196,8 +198,9 @@ export async function playSsh(
   command: readonly (string | Buffer)[],
   options: PlaySshOptions = {},
 ): Promise<Outcome> {
-  const program = await compile("play-ssh");
-  const child = spawn(program, playSshArguments(command, options), {
+  const words = [await compile("play-ssh"), ...playSshArguments(command, options)];
+  if (options.processor !== undefined) words.unshift("taskset", "-c", String(options.processor));
+  const child = spawn(words[0] as string, words.slice(1), {
     cwd: options.cwd,
     env: options.env ?? process.env,
     stdio: ["ignore", "ignore", "pipe", "pipe"],

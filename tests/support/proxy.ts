@@ -6,7 +6,7 @@ import path from "node:path";
 export const root = path.resolve(__dirname, "../..");
 
 const hosts: Record<string, string[]> = {
-  node: [process.execPath, path.join(root, "dist/cli.js")],
+  node: [process.execPath, path.join(root, "dist/cli.cjs")],
 };
 
 /** The words that start the proxy, as an argument vector; to be followed by its own arguments. */

@@ -1,0 +1,234 @@
+// The proxy over a real AF_VSOCK: one guest kernel with loopback, one script in it, one test for
+// each fact that the script has kept.
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+
+import { ensureTools } from "../scripts/tools";
+import { loadVsock, quote, runInGuest } from "./support/guest";
+import { compile, parseOutcome } from "./support/play-ssh";
+import type { Outcome } from "./support/play-ssh";
+import { proxyCommand } from "./support/proxy";
+import { proxyCommandLine, startSshd } from "./support/sshd";
+import type { Sshd } from "./support/sshd";
+
+const AF_VSOCK = 40;
+const SOCK_STREAM = 1;
+// It takes 20 s on an idle machine; the guest pays for each system call with two context switches.
+const timeoutMs = 600_000;
+
+const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+const big = randomBytes(50_000_000);
+/** For scp, where it is enough that the copy arrives. */
+const small = big.subarray(0, 5_000_000);
+
+/** Each way to write loopback's CID, and a command there that reads 50 MB or writes them. */
+const copies = [
+  { address: "vsock/1", name: "slash", remote: "sha256sum" },
+  { address: "vsock%1", name: "percent", remote: "cat" },
+  { address: "vsock/local", name: "local", remote: "sha256sum" },
+];
+
+function script(sshd: Sshd, play: string): string {
+  const { folder, clientConfig, serverCommand } = sshd;
+  const server = serverCommand.join(" ");
+  const proxy = proxyCommand().map(quote).join(" ");
+  return `
+cd ${folder}
+
+# fact NAME COMMAND...: keeps how COMMAND ended and what it wrote.
+fact() {
+  name=$1
+  shift
+  "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
+  echo $? >"facts/$name.exit"
+}
+
+# play NAME OPTIONS ARG...: the proxy with ARGs under play-ssh with OPTIONS, one word.
+play() {
+  name=$1
+  options=$2
+  shift 2
+  fact "$name" ${quote(play)} --result "facts/$name.json" $options -- ${proxy} "$@"
+}
+
+# wait_for COMMAND...: until COMMAND succeeds, for ten seconds at most.
+wait_for() {
+  for i in $(seq 100); do
+    "$@" 2>>waiting.log && return
+    sleep 0.1
+  done
+  echo "waited in vain: $*" >&2
+  cat waiting.log servers.log >&2
+  exit 1
+}
+
+ssh="ssh -F ${clientConfig}"
+scp="scp -q -F ${clientConfig}"
+
+play no-vsock "" vsock/1 22
+${loadVsock}
+play no-listener "" vsock/1 22
+
+mkdir -p /run/sshd /run/ssh-unix-local
+socat VSOCK-LISTEN:22,fork "EXEC:${server},nofork" 2>>servers.log &
+socat UNIX-LISTEN:/run/ssh-unix-local/socket,fork "EXEC:${server},nofork" 2>>servers.log &
+wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:22
+wait_for test -S /run/ssh-unix-local/socket
+
+play passed "--read 4 --read-ms 10000" vsock/1 22
+play passed-host "--read 4 --read-ms 10000" vsock/host 22
+play other-port "" vsock/1 23
+play no-transport "" vsock/4711 22
+play no-hypervisor "" vsock/hypervisor 22
+
+${copies
+  .map(({ address, name, remote }) => `fact ${name} $ssh ${address} '${remote}; exit 42' <big`)
+  .join("\n")}
+fact host $ssh -o ${quote(`ProxyCommand=${proxyCommandLine(proxyCommand())}`)} .host 'echo here'
+fact scp-up $scp small vsock%1:${folder}/up
+fact scp-down $scp vsock%1:${folder}/small down
+
+# The loopback transport answers from an ordinary kernel thread. A busy process with real-time
+# priority keeps that from running, and a proxy above it waits for an answer that does not come.
+# Without -1, ordinary threads would still be given 5 % of the time (sched(7)).
+echo -1 >/proc/sys/kernel/sched_rt_runtime_us
+# silence SECONDS COMMAND...: COMMAND, with no answer from the transport for SECONDS.
+silence() {
+  chrt -r 20 sh -c '
+    chrt -r 10 sh -c "while :; do :; done" & busy=$!
+    (sleep "$1"; kill $busy) 2>/dev/null &
+    shift
+    "$@"
+    status=$?
+    kill $busy 2>/dev/null
+    exit $status' sh "$@"
+}
+silent() {
+  fact "$1" silence "$2" ${quote(play)} --read 4 --read-ms 10000 --result "facts/$1.json" \\
+    -- ${proxy} --timeout "$3" vsock/1 22
+}
+silent silence 30 300ms
+silent late 2 20s
+`;
+}
+
+describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
+  let sshd: Sshd;
+  const cleanUps: (() => Promise<void>)[] = [];
+
+  before(async () => {
+    ensureTools(["ssh", "sshd", "scp", "ssh-keygen", "socat", "chrt"]);
+    sshd = await startSshd(proxyCommand());
+    cleanUps.push(() => sshd.close());
+    await mkdir(path.join(sshd.folder, "facts"));
+    await writeFile(path.join(sshd.folder, "big"), big);
+    await writeFile(path.join(sshd.folder, "small"), small);
+    const guest = await runInGuest(script(sshd, await compile("play-ssh")), { timeoutMs });
+    assert.deepEqual(guest, { exit: 0, stdout: "", stderr: "" });
+  });
+  after(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+
+  /** How a command of the script ended. */
+  async function fact(name: string) {
+    const read = (what: string) => readFile(path.join(sshd.folder, "facts", `${name}.${what}`));
+    const [exit, stdout, stderr] = [await read("exit"), await read("stdout"), await read("stderr")];
+    return { exit: Number(exit), stdout, stderr: stderr.toString() };
+  }
+
+  /** What play-ssh said about the proxy. */
+  async function played(name: string): Promise<Outcome> {
+    const { exit, stderr } = await fact(name);
+    assert.equal(exit, 0, stderr);
+    const json = await readFile(path.join(sshd.folder, "facts", `${name}.json`), "utf8");
+    return parseOutcome(json, Buffer.from(stderr));
+  }
+
+  async function refused(name: string, exit: number, line: RegExp): Promise<void> {
+    const outcome = await played(name);
+    assert.deepEqual(
+      { exit: outcome.exit, signal: outcome.signal, bytes: outcome.bytes, fds: outcome.fds },
+      { exit, signal: null, bytes: 0, fds: 0 },
+      outcome.stderr,
+    );
+    assert.match(outcome.stderr, line);
+    assert.match(outcome.stderr, /^[^\n]+\n$/);
+  }
+
+  async function passed(name: string, cid: number): Promise<void> {
+    const outcome = await played(name);
+    assert.equal(outcome.exit, 0, outcome.stderr);
+    assert.deepEqual([outcome.bytes, outcome.firstByte, outcome.fds], [1, 0, 1]);
+    assert.deepEqual(outcome.socket, {
+      family: AF_VSOCK,
+      type: SOCK_STREAM,
+      nonblock: false,
+      changed: [],
+      connected: true,
+      rcvtimeoUs: 0,
+      sndtimeoUs: 0,
+      peerCid: cid,
+      peerPort: 22,
+      connectTimeoutUs: 2_000_000,
+    });
+    assert.equal(outcome.read?.toString(), "SSH-");
+    assert.equal(outcome.stderr, "");
+  }
+
+  for (const { address, name, remote } of copies) {
+    it(`ssh ${address} runs a command, carries 50 MB and gives the exit status`, async () => {
+      const { exit, stdout, stderr } = await fact(name);
+      assert.deepEqual({ exit, stderr }, { exit: 42, stderr: "" });
+      const expected = remote === "cat" ? big : Buffer.from(`${sha256(big)}  -\n`);
+      assert.ok(stdout.equals(expected));
+    });
+  }
+
+  it("ssh .host reaches /run/ssh-unix-local/socket", async () => {
+    const here = Buffer.from("here\n");
+    assert.deepEqual(await fact("host"), { exit: 0, stdout: here, stderr: "" });
+  });
+
+  for (const way of ["up", "down"]) {
+    it(`scp vsock%1: copies a file ${way}`, async () => {
+      assert.deepEqual(await fact(`scp-${way}`), { exit: 0, stdout: Buffer.of(), stderr: "" });
+      assert.ok((await readFile(path.join(sshd.folder, way))).equals(small));
+    });
+  }
+
+  it("passes one byte and one blocking socket with every option as it was", () =>
+    passed("passed", 1));
+
+  // Without a transport to the hypervisor the kernel loops CID 2 back (vsock_use_local_transport).
+  it("vsock/host is CID 2", () => passed("passed-host", 2));
+
+  it("nobody listens on any port: 69", () =>
+    refused("no-listener", 69, /^ssh-vsock-proxy: vsock\/1 port 22: connection reset/));
+
+  it("nobody listens on this port: 69", () =>
+    refused("other-port", 69, /^ssh-vsock-proxy: vsock\/1 port 23: connection reset/));
+
+  it("no transport leads to this CID: 68", () =>
+    refused("no-transport", 68, /^ssh-vsock-proxy: vsock\/4711 port 22: ./));
+
+  it("no transport leads to the hypervisor: 68", () =>
+    refused("no-hypervisor", 68, /^ssh-vsock-proxy: vsock\/hypervisor port 22: ./));
+
+  it("a kernel without AF_VSOCK: 71, and the line says so", () =>
+    refused("no-vsock", 71, /^ssh-vsock-proxy: vsock\/1 port 22: .*AF_VSOCK/));
+
+  it("nobody answers within --timeout: 75", async () => {
+    await refused("silence", 75, /^ssh-vsock-proxy: vsock\/1 port 22: ./);
+    assert.ok((await played("silence")).exitNs >= 300_000_000);
+  });
+
+  it("an answer that comes late, but within --timeout, is taken", async () => {
+    await passed("late", 1);
+    assert.ok(((await played("late")).handoffNs ?? 0) >= 1_500_000_000);
+  });
+});
