@@ -224,7 +224,7 @@ function fuzzCommand(random: Random): Buffer[] {
     fails,
     recvGives: 1 + random.below(20),
     sendTakes: random.below(5) === 0 ? random.below(20) : 20,
-    writeTakes: 1 + random.below(1000),
+    writeTakes: 20 + random.below(1000),
   };
   const outcome = simulate(cut, world);
   assert.ok(statuses.includes(outcome.exit), `exit ${outcome.exit}`);
