@@ -71,7 +71,8 @@ export function parseArguments(): Code {
     if (wish != Wish.Connect) return Code.Done;
   }
   culprit.at = 0;
-  if (index == argc) return Code.NoAddress;
+  // A host need not give even the program's name.
+  if (index >= argc) return Code.NoAddress;
   take(address);
   if (index < argc) take(port);
   if (index < argc) take(name);

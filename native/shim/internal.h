@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "errnos.h"
@@ -63,20 +64,29 @@ int shim_opened(const struct shim *shim, uint32_t fd);
 uint32_t shim_buffers(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,
                       struct iovec *buffers);
 
+/** What every call that moves bytes begins with: the process's descriptor, and the buffers. */
+struct shim_transfer {
+    int host;
+    struct iovec buffers[SHIM_LIST_MAX];
+    struct msghdr message;
+};
+
+/** @return 0; BADF for an unknown `fd`; as shim_buffers */
+uint32_t shim_transfer(const struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
+                       struct shim_transfer *transfer);
+
 /** preview1's number for a Linux errno; IO where there is none. */
 uint32_t shim_errno(int error);
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 uint64_t shim_now(void);
 
-struct msghdr;
-
 /**
  * sendmsg(2) that neither waits nor raises SIGPIPE; writes the count of bytes to `result`.
  *
  * @return 0 or an errno
  */
-uint32_t shim_send(int host, const struct msghdr *message, uint8_t *result);
+uint32_t shim_send(const struct shim_transfer *transfer, uint8_t *result);
 
 struct pollfd;
 

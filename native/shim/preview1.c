@@ -126,14 +126,12 @@ uint32_t shim_fd_write(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t i
                        uint32_t ret_written) {
     uint8_t *result = shim_range(shim, ret_written, 4);
     if (result == NULL) return SHIM_FAULT;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
-    struct iovec buffers[SHIM_LIST_MAX];
-    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    struct shim_transfer transfer;
+    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
     ssize_t count;
     do {
-        count = writev(host, buffers, (int)iovs_len);
+        count = writev(transfer.host, transfer.buffers, (int)iovs_len);
     } while (count < 0 && errno == EINTR);
     if (count < 0) return shim_errno(errno);
     store_u32(result, (uint32_t)count);
@@ -154,20 +152,17 @@ uint32_t shim_sock_recv(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t 
     uint8_t *roflags = shim_range(shim, ret_flags, 2);
     if (result == NULL || roflags == NULL) return SHIM_FAULT;
     if (flags & ~(uint32_t)RIFLAGS_PEEK) return SHIM_NOTSUP;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
-    struct iovec buffers[SHIM_LIST_MAX];
-    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    struct shim_transfer transfer;
+    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
-    struct msghdr message = {.msg_iov = buffers, .msg_iovlen = iovs_len};
     int how = MSG_DONTWAIT | (flags & RIFLAGS_PEEK ? MSG_PEEK : 0);
     ssize_t count;
     do {
-        count = recvmsg(host, &message, how);
+        count = recvmsg(transfer.host, &transfer.message, how);
     } while (count < 0 && errno == EINTR);
     if (count < 0) return shim_errno(errno);
     store_u32(result, (uint32_t)count);
-    store_u16(roflags, message.msg_flags & MSG_TRUNC ? 1 : 0);
+    store_u16(roflags, transfer.message.msg_flags & MSG_TRUNC ? 1 : 0);
     return SHIM_SUCCESS;
 }
 
@@ -176,11 +171,8 @@ uint32_t shim_sock_send(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t 
     uint8_t *result = shim_range(shim, ret_len, 4);
     if (result == NULL) return SHIM_FAULT;
     if (flags != 0) return SHIM_NOTSUP;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
-    struct iovec buffers[SHIM_LIST_MAX];
-    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    struct shim_transfer transfer;
+    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
-    struct msghdr message = {.msg_iov = buffers, .msg_iovlen = iovs_len};
-    return shim_send(host, &message, result);
+    return shim_send(&transfer, result);
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,10 +69,18 @@ uint32_t shim_errno(int error) {
     }
 }
 
-uint32_t shim_send(int host, const struct msghdr *message, uint8_t *result) {
+uint32_t shim_transfer(const struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
+                       struct shim_transfer *transfer) {
+    transfer->host = shim_descriptor(shim, fd);
+    if (transfer->host < 0) return SHIM_BADF;
+    transfer->message = (struct msghdr){.msg_iov = transfer->buffers, .msg_iovlen = iovs_len};
+    return shim_buffers(shim, iovs, iovs_len, transfer->buffers);
+}
+
+uint32_t shim_send(const struct shim_transfer *transfer, uint8_t *result) {
     ssize_t count;
     do {
-        count = sendmsg(host, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        count = sendmsg(transfer->host, &transfer->message, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (count < 0 && errno == EINTR);
     if (count < 0) return shim_errno(errno);
     store_u32(result, (uint32_t)count);

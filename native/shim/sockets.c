@@ -267,28 +267,24 @@ uint32_t shim_sock_send_fds(struct shim *shim, uint32_t fd, uint32_t iovs, uint3
     uint8_t *result = shim_range(shim, ret_len, 4);
     const uint8_t *list = shim_range(shim, fds, (uint64_t)fds_len * 4);
     if (result == NULL || list == NULL) return SHIM_FAULT;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
-    struct iovec buffers[SHIM_LIST_MAX];
-    uint32_t error = shim_buffers(shim, iovs, iovs_len, buffers);
+    struct shim_transfer transfer;
+    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
     // A stream carries no descriptor without a byte to carry it with (unix(7)).
     size_t total = 0;
     for (uint32_t i = 0; i < iovs_len; i++) {
-        total += buffers[i].iov_len;
+        total += transfer.buffers[i].iov_len;
     }
-    if (total == 0 || !is_unix(host)) return SHIM_INVAL;
+    if (total == 0 || !is_unix(transfer.host)) return SHIM_INVAL;
 
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(SHIM_LIST_MAX * sizeof(int))];
     } control;
     memset(&control, 0, sizeof control);
-    struct msghdr message = {.msg_iov = buffers,
-                             .msg_iovlen = iovs_len,
-                             .msg_control = control.bytes,
-                             .msg_controllen = CMSG_SPACE(fds_len * sizeof(int))};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    transfer.message.msg_control = control.bytes;
+    transfer.message.msg_controllen = CMSG_SPACE(fds_len * sizeof(int));
+    struct cmsghdr *header = CMSG_FIRSTHDR(&transfer.message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(fds_len * sizeof(int));
@@ -297,5 +293,5 @@ uint32_t shim_sock_send_fds(struct shim *shim, uint32_t fd, uint32_t iovs, uint3
         if (passed < 0) return SHIM_BADF;
         memcpy(CMSG_DATA(header) + i * sizeof passed, &passed, sizeof passed);
     }
-    return shim_send(host, &message, result);
+    return shim_send(&transfer, result);
 }

@@ -128,6 +128,30 @@ describe("sock_connect", () => {
   it("reaches a path", () => {
     assert.equal(connects(greeting), 0);
   });
+  it("reaches an abstract name of any length", async () => {
+    // Node pads abstract names to 107 bytes, and so cannot bind another.
+    const python = `
+import socket, sys
+for name in sys.argv[1:]:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(b"\\0" + name.encode())
+    listener.listen()
+    print("listening", flush=True)
+    listener.accept()[0].sendall(name.encode())`;
+    for (const length of [1, 20, 106, 107]) {
+      const name = `${process.pid}`.padStart(length, "n").slice(-length);
+      const server = spawn("python3", ["-c", python, name], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      await once(server.stdout, "data");
+      const it = new Program();
+      const fd = it.open();
+      assert.equal(it.connect(fd, `\0${name}`), 0);
+      await once(server, "close");
+      assert.equal(it.receive(fd, 200), name);
+      it.shim.close();
+    }
+  });
   it("tells a missing path, a file, a folder and a file within a path apart", () => {
     writeFileSync(path.join(folder, "file"), "");
     assert.equal(connects(path.join(folder, "nope")), errno.NOENT);
