@@ -4,8 +4,9 @@
 // 1. Text is bytes: nothing is decoded, and a path arrives in the socket address as it was written.
 // 2. The result stands in a record of the caller's, of `ADDRESS_SIZE` bytes, 4-aligned; the text
 //    and the record do not overlap. Nothing is kept between calls.
-// 3. Whatever the text, the answer is a code. Only what the code is about is valid in the record:
-//    after a failure `argument` and `offset`, after Done everything.
+// 3. Whatever the text, the answer is a code. After Done all of the record is valid; after a failure
+//    `argument`, `offset` and `port`, and `scheme` unless the code is UnknownAddress; after Fault
+//    nothing was written.
 //
 // The record, little-endian:
 //

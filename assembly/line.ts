@@ -1,5 +1,5 @@
-// A line for stderr, put together in a static buffer and written in one piece, so that it is not
-// torn apart by what others write to the same terminal.
+// A line for stderr, put together in a static buffer and written in one piece if it is no longer
+// than a pipe takes at once, so that what others write to the same terminal does not tear it apart.
 //
 // Rule: what comes from outside (addresses, options) goes through `foreign`, and only that; so no
 // byte of it can act on the terminal.
@@ -16,6 +16,8 @@ import { MEANINGS } from "./texts";
 import { waitToWrite } from "./wait";
 
 const STDERR: u32 = 2;
+/** A pipe that can be written to has room for so much; for more, the write may wait (pipe(7)). */
+const PIPE_BUF: usize = 4096;
 const NEWLINE: u8 = 0x0a;
 
 /**
@@ -75,8 +77,8 @@ export function sayMilliseconds(nanoseconds: u64): void {
 /**
  * Appends bytes from outside: printable text as it is, `\` as `\\`, every other byte as `\xHH`.
  * Printable is ASCII from space to `~`, and well-formed UTF-8 that is no control (U+0080 to
- * U+009F) and is neither invisible nor directs the text around it (Unicode's categories Cf, Zl and
- * Zp, as ranges; see its Technical Report 36, 2.10). So the terminal is taken to be in UTF-8 mode.
+ * U+009F) and does not hide itself or turn the text around it (RANGES; Unicode Technical Report 36,
+ * 2.10, has the attacks). So the terminal is taken to be in UTF-8 mode.
  */
 export function foreign(at: usize, size: usize): void {
   const shown = min(size, foreignLeft);
@@ -114,18 +116,15 @@ export function flush(): void {
  */
 export function writeOut(): void {
   const text = changetype<iovec>(IOVEC);
-  text.buf = LINE;
-  text.buf_len = length;
-  while (text.buf_len > 0 && taken) {
+  let at: usize = 0;
+  while (at < length && taken) {
     taken = waitToWrite(STDERR);
     if (!taken) break;
+    text.buf = LINE + at;
+    text.buf_len = min(length - at, PIPE_BUF);
     const error = fd_write(STDERR, IOVEC, 1, WRITTEN);
-    if (error == errno.SUCCESS) {
-      text.buf += load<u32>(WRITTEN);
-      text.buf_len -= load<u32>(WRITTEN);
-    } else {
-      taken = error == errno.AGAIN;
-    }
+    if (error == errno.SUCCESS) at += load<u32>(WRITTEN);
+    else taken = error == errno.AGAIN;
   }
   length = 0;
   foreignLeft = FOREIGN_MAX;

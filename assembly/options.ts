@@ -41,7 +41,7 @@ export const hostSocket = changetype<Text>(memory.data(8, 4));
 export const address = changetype<Text>(memory.data(8, 4));
 export const port = changetype<Text>(memory.data(8, 4));
 export const name = changetype<Text>(memory.data(8, 4));
-/** What a failure is about: the option or argument as it was written; `at` is 0 after Done. */
+/** What a failure is about: the option or argument as it was written; `at` is 0 if it is none. */
 export const culprit = changetype<Text>(memory.data(8, 4));
 /** The option's value, where it is the next argument. */
 export const culpritValue = changetype<Text>(memory.data(8, 4));
@@ -55,7 +55,7 @@ let index: u32 = 1;
 /**
  * Reads the command line into the variables above.
  *
- * @returns Done; MemoryLimit; NoAddress to BadHostSocket of code.ts, with `culprit` set
+ * @returns Done; MemoryLimit; NoAddress to BadHostSocket of code.ts, about `culprit`
  */
 export function parseArguments(): Code {
   const code = fetchArguments();

@@ -149,7 +149,7 @@ function handshake(socket: fd): void {
   const error = transmit(socket, begin(SLOT, portOf(RECORD), EXCHANGE), 0);
   if (error != errno.SUCCESS) fail(handshakeFailure(error), error, "sock_send");
   sent(SLOT, load<u32>(COUNT));
-  explain(Code.Asked);
+  if (codeOf(SLOT) == Code.NeedMore) explain(Code.Asked);
   while (codeOf(SLOT) == Code.NeedMore) answer(socket);
   if (codeOf(SLOT) != Code.Done) fail(codeOf(SLOT));
   explain(Code.Answered);
@@ -255,7 +255,7 @@ function fail(code: Code, error: errno = errno.SUCCESS, call: string = ""): void
     say(" of WASI preview1, from ");
     say(call);
   }
-  if (culprit.at != 0) say(" (see --help)");
+  if (code >= Code.NoAddress && code <= Code.BadHostSocket) say(" (see --help)");
   flush();
   proc_exit(code / CODES_PER_EXIT);
 }

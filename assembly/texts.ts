@@ -91,5 +91,5 @@ OPTIONS
   -V, --version
 
 Exit status: 0 handed over, 64 usage or address, 68 no such socket or machine,
-69 refused, 71 system error, 75 deadline passed, 76 protocol, 77 permission.
+69 refused, 70 defect, 71 system error, 75 deadline passed, 76 protocol, 77 permission.
 `;

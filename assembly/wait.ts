@@ -24,6 +24,9 @@ const COUNT = memory.data(4, 4);
 /** Nobody waits longer than this for stderr to take a line. */
 const PATIENCE: u64 = 1_000_000_000;
 
+/** Whether the last wait saw its descriptor ready, be it together with the deadline. */
+let becameReady: bool = false;
+
 /** The monotonic clock in nanoseconds. */
 export function now(): u64 {
   clock_time_get(clockid.MONOTONIC, 0, TIME);
@@ -42,21 +45,25 @@ export function waitFor(descriptor: fd, type: eventtype, deadline: u64): errno {
   const ready = changetype<subscription_fd_readwrite>(SUBSCRIPTIONS);
   ready.type = type;
   ready.file_descriptor = descriptor;
-  const passed = changetype<subscription_clock>(SUBSCRIPTIONS + SUBSCRIPTION_SIZE);
-  passed.type = eventtype.CLOCK;
-  passed.clock_id = clockid.MONOTONIC;
-  passed.timeout = deadline;
-  passed.flags = subclockflags.ABSTIME;
+  const clock = changetype<subscription_clock>(SUBSCRIPTIONS + SUBSCRIPTION_SIZE);
+  clock.type = eventtype.CLOCK;
+  clock.clock_id = clockid.MONOTONIC;
+  clock.timeout = deadline;
+  clock.flags = subclockflags.ABSTIME;
+  becameReady = false;
   const error = poll_oneoff(SUBSCRIPTIONS, EVENTS, 2, COUNT);
   if (error != errno.SUCCESS) return error;
+  let passed = false;
   for (let i: u32 = 0; i < load<u32>(COUNT); i++) {
     const event = changetype<event_fd_readwrite>(EVENTS + i * EVENT_SIZE);
-    if (event.type == eventtype.CLOCK) return errno.TIMEDOUT;
+    if (event.type == eventtype.CLOCK) passed = true;
+    else becameReady = true;
   }
-  return errno.SUCCESS;
+  return passed ? errno.TIMEDOUT : errno.SUCCESS;
 }
 
-/** Waits a moment until `descriptor` takes bytes; false where that moment has passed. */
+/** Waits a moment until `descriptor` takes bytes; false where it does not even then. */
 export function waitToWrite(descriptor: fd): bool {
-  return waitFor(descriptor, eventtype.FD_WRITE, now() + PATIENCE) != errno.TIMEDOUT;
+  const error = waitFor(descriptor, eventtype.FD_WRITE, now() + PATIENCE);
+  return error != errno.TIMEDOUT || becameReady;
 }

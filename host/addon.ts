@@ -37,9 +37,8 @@ export function loadAddon(): Addon {
     throw new Error(
       `the native addon did not load: ${error instanceof Error ? error.message : String(error)}\n` +
         "Possible solutions:\n" +
-        "- build it: npm rebuild ssh-vsock-proxy --foreground-scripts\n" +
-        "- what that needs, on Debian: sudo apt-get install -y build-essential python3\n" +
-        "- in a checkout: npm run build",
+        `- build it: npm --prefix '${__dirname.replaceAll("'", "'\\''")}/..' run install\n` +
+        "- what that needs, on Debian: sudo apt-get install -y build-essential python3",
       { cause: error },
     );
   }

@@ -120,9 +120,22 @@ function bytesOf(text: Text): Uint8Array {
   return typeof text === "string" ? Buffer.from(text) : text;
 }
 
-/** A text as a message may hold it: quoted, without control characters. */
-function show(text: Text | number | undefined): string {
-  return JSON.stringify(typeof text === "object" ? Buffer.from(text).toString() : String(text));
+/**
+ * A text as a message may hold it, escaped as the command does on stderr: `\\` for `\`, `\xHH` for the
+ * bytes of what is not printable. Where a part is not UTF-8, all that is not ASCII is escaped.
+ */
+function show(text: Text): string {
+  const bytes = Buffer.from(text);
+  const decoded = bytes.toString();
+  const isUtf8 = Buffer.from(decoded).equals(bytes);
+  const hidden = isUtf8 ? /[\p{C}\p{Zl}\p{Zp}\\]/gu : /[^\x20-\x5b\x5d-\x7e]/g;
+  return (isUtf8 ? decoded : bytes.toString("latin1")).replace(hidden, (letter) =>
+    letter === "\\"
+      ? "\\\\"
+      : Buffer.from(letter, isUtf8 ? "utf8" : "latin1")
+          .toString("hex")
+          .replace(/../g, "\\x$&"),
+  );
 }
 
 /**
@@ -154,13 +167,9 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
   const argument = record.getUint32(Field.Argument, true) as Argument;
   if (code !== Code.Done) {
     const offset = record.getUint32(Field.Offset, true);
-    const wrong = argument === Argument.Port ? port : address;
-    throw new AddressError(
-      Code[code],
-      argumentNames[argument],
-      offset,
-      `${show(wrong)}: ${meaning(code)}`,
-    );
+    const name = argumentNames[argument];
+    const wrong = show(texts[argument] ?? new Uint8Array());
+    throw new AddressError(Code[code], name, offset, `${wrong}: ${meaning(code)}`);
   }
   const scheme = record.getUint32(Field.Scheme, true) as Scheme;
   const socketAddress = memory.slice(

@@ -40,12 +40,12 @@ await build({
   platform: "node",
   target: "node20",
   format: "cjs",
-  // Inlined as base64: reading a file of its own takes longer (docs/architecture.md has figures).
+  // Inlined as base64: one file less to lose, and as fast (docs/architecture.md).
   loader: { ".wasm": "binary" },
   logLevel: "warning",
 });
-// Node looks for no package.json above a .cjs file, which saves 0.5 ms (docs/architecture.md). The
-// usual name leads to it.
+// Node looks for no package.json above a .cjs file, which saves time (docs/architecture.md). In a
+// checkout the usual name leads to it.
 renameSync(path.join(root, "dist/cli.js"), path.join(root, "dist/cli.cjs"));
 chmodSync(path.join(root, "dist/cli.cjs"), 0o755);
 symlinkSync("cli.cjs", path.join(root, "dist/cli.js"));

@@ -29,11 +29,10 @@ const languages: Record<string, string[]> = {
 
 let failed = false;
 function run(name: string, args: string[]): void {
-  const { status } = spawnSync(tool(name), args, {
-    cwd: root,
-    stdio: ["ignore", "inherit", "ignore"],
-  });
-  failed ||= status !== 0;
+  const { status, stdout, stderr } = spawnSync(tool(name), args, { cwd: root, encoding: "utf8" });
+  if (status === 0) return;
+  failed = true;
+  process.stdout.write(`${name}:\n${stdout}${stderr}`);
 }
 
 try {

@@ -34,8 +34,6 @@ const table: Readonly<Record<string, Tool>> = {
   cc: { packages: ["gcc", "libc6-dev"], purpose: "compiles the test programs" },
   "clang-format": { packages: ["clang-format"], purpose: "checks the layout of C and C++" },
   "clang-tidy": { packages: ["clang-tidy"], purpose: "lints C and C++" },
-  strace: { packages: ["strace"], purpose: "watches the system calls of a run" },
-  git: { packages: ["git"], purpose: "tells what belongs to the repository" },
 };
 
 /** Where administrators' commands are; an ordinary user's PATH often lacks these. */

@@ -26,7 +26,7 @@ interface Refused {
   code: string;
   /** The byte that is wrong, in the argument that is. */
   at: number;
-  argument?: "address" | "port";
+  argument?: "address" | "port" | "name";
   original?: string;
 }
 
@@ -156,6 +156,7 @@ const refused: Refused[] = [
   { args: [".hosts"], code: "UnknownAddress", at: 0 },
   { args: [".HOST"], code: "UnknownAddress", at: 0 },
   { args: ["machine/name"], code: "UnknownAddress", at: 0, original: "asks systemd-machined" },
+  { args: ["machine%name"], code: "UnknownAddress", at: 0, original: "asks systemd-machined" },
   { args: ["host.example"], code: "UnknownAddress", at: 0 },
   // paths and names
   { args: ["unix/"], code: "EmptyPath", at: 5 },
@@ -164,6 +165,12 @@ const refused: Refused[] = [
   { args: ["unix-abstract/"], code: "EmptyName", at: 14 },
   { args: [`unix/${long(4096)}`], code: "PathTooLong", at: 4100 },
   { args: [`unix-abstract/${"n".repeat(108)}`], code: "NameTooLong", at: 121 },
+  {
+    args: [`unix-abstract/${"n".repeat(108)}`, "22", `unix-abstract/${"N".repeat(108)}`],
+    code: "NameTooLong",
+    at: 121,
+    argument: "name",
+  },
 ];
 
 const show = (args: (Text | undefined)[]): string =>
@@ -229,6 +236,19 @@ describe("an address that is refused", () => {
       assert.ok(!outcome.calls.includes("sock_open"), "a socket was opened");
     });
   }
+
+  it("is named in the message as the command names it", () => {
+    const messages: [Text, RegExp][] = [
+      ["vsock/3x", /^vsock\/3x: not a CID: /],
+      ["vsock/\x7f\u009b\u202e\\", /^vsock\/\\x7f\\xc2\\x9b\\xe2\\x80\\xae\\\\: /],
+      [Buffer.from("vsock/\xff\x9b", "latin1"), /^vsock\/\\xff\\x9b: /],
+      ["vsock/ü", /^vsock\/ü: /],
+    ];
+    for (const [address, message] of messages) {
+      assert.throws(() => parseAddress(address), { name: "AddressError", message });
+    }
+    assert.throws(() => parseAddress("vsock/3", "2\n"), { message: /^2\\x0a: not a port: / });
+  });
 
   it("has no NUL byte in its path", () => {
     const code = { code: "NulByte", offset: 6 };

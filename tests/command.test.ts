@@ -3,11 +3,19 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
-import { Code } from "../assembly/code";
+import { Code, Exit } from "../assembly/code";
 import { MEANINGS } from "../assembly/texts";
 import { proxyCommand, root } from "./support/proxy";
 import { errno, simulate, type World } from "./support/simulation";
@@ -50,20 +58,12 @@ describe("options", () => {
 
   it("--help names every exit status and option", () => {
     const { stderr } = run(["--help"]);
-    for (const word of [
-      "64",
-      "68",
-      "69",
-      "71",
-      "75",
-      "76",
-      "77",
-      "--timeout",
-      "--host-socket",
-      "--fdpass",
-      "-v",
-    ]) {
-      assert.ok(stderr.includes(word), word);
+    const statuses = Object.values(Exit).filter((status) => typeof status === "number");
+    for (const status of statuses) assert.match(stderr, new RegExp(`[ \\n]${status} \\w`));
+    for (const option of ["--timeout", "--host-socket", "--fdpass"])
+      assert.ok(stderr.includes(option));
+    for (const option of ["-v, --verbose", "-h, --help", "-V, --version"]) {
+      assert.ok(stderr.includes(option), option);
     }
     for (const line of stderr.split("\n")) assert.ok(line.length <= 106, line);
   });
@@ -115,7 +115,7 @@ describe("options", () => {
   });
 
   const wrong: [string[], RegExp][] = [
-    [[], /: no address given/],
+    [[], /^ssh-vsock-proxy: no address given \(see --help\)/],
     [["--"], /: no address given/],
     [["-v"], /: no address given/],
     [["--nope", "unix/x"], /: --nope: unknown option/],
@@ -355,6 +355,10 @@ describe("what fails in the handshake", () => {
     const world = { answer: [OK], fails: { sock_send: [errno.AGAIN, errno.AGAIN, 0] } };
     assert.equal(simulate(mux, world).exit, 0);
   });
+  it("a socket that never takes the request: exit 75, at the deadline", () => {
+    const world = { fails: { sock_send: [errno.AGAIN] } };
+    fails(mux, world, 75, /no answer from the multiplexer/);
+  });
   it("a readiness without bytes is waited out", () => {
     const world = { answer: [OK], fails: { sock_recv: [errno.AGAIN, errno.AGAIN, 0] } };
     assert.equal(simulate(mux, world).exit, 0);
@@ -370,6 +374,10 @@ describe("what fails in the hand-over", () => {
   it("ssh takes it later: it is waited for", () => {
     const world = { fails: { sock_send_fds: [errno.AGAIN, 0] } };
     assert.equal(simulate(["unix/x"], world).exit, 0);
+  });
+  it("ssh never takes it: exit 75", () => {
+    const world = { fails: { sock_send_fds: [errno.AGAIN] } };
+    fails(["unix/x"], world, 75, /ssh does not take the connection/);
   });
   it("descriptor 1 is no unix stream socket: exit 64 before anything is connected", () => {
     for (const stdout of [
@@ -446,6 +454,17 @@ describe("what is said", () => {
     const parts = simulate(["unix/x"], { ...refuse, writeTakes: 7 });
     assert.deepEqual(parts.stderr, whole.stderr);
   });
+  it("is written although the moment that stderr is given has passed, if stderr is ready", () => {
+    assert.match(
+      simulate(["unix/x"], { ...refuse, stalls: true }).stderr.toString(),
+      /no such socket/,
+    );
+  });
+  it("is never more at once than a pipe takes without waiting", () => {
+    const longest = simulate([`unix/${"\x01".repeat(4000)}`], refuse);
+    assert.ok(longest.stderr.length > 16_000);
+    assert.ok(longest.calls.filter((name) => name === "fd_write").length >= 4);
+  });
   it("is lost without harm where stderr takes nothing", () => {
     for (const error of [errno.BADF, errno.IO, errno.PIPE]) {
       const world = { fails: { ...refuse.fails, fd_write: [error] } };
@@ -497,7 +516,26 @@ describe("the Node host", () => {
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
       assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
       assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);
-      assert.match(stderr, /Possible solutions:\n- /);
+      const [, command = ""] = /Possible solutions:\n- build it: (.*)\n- /.exec(stderr) ?? [];
+
+      // And the first of them is one.
+      const package_ = path.join(folder, "it's here");
+      for (const name of ["package.json", "binding.gyp", "native", "scripts/build-addon.mjs"]) {
+        cpSync(path.join(root, name), path.join(package_, name), { recursive: true });
+      }
+      symlinkSync(path.join(root, "node_modules"), path.join(package_, "node_modules"));
+      mkdirSync(path.join(package_, "dist"));
+      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(package_, "dist/cli.cjs"));
+      const moved = [path.join(package_, "dist/cli.cjs"), "unix/x"];
+      const said = spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr;
+      const [, advice = ""] = /- build it: (.*)\n/.exec(said) ?? [];
+      assert.ok(command.startsWith("npm ") && advice.startsWith("npm "), said);
+      const built = spawnSync("/bin/sh", ["-c", advice], { encoding: "utf8" });
+      assert.equal(built.status, 0, built.stderr);
+      assert.match(
+        spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr,
+        /no such socket/,
+      );
     } finally {
       rmSync(folder, { recursive: true });
     }

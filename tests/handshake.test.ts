@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { Handshake, HandshakeError } from "ssh-vsock-proxy";
 import { root } from "./support/proxy";
 
@@ -222,10 +224,18 @@ describe("many handshakes in one instance", () => {
       handshake.receive(Buffer.from("OK 1\n"));
       assert.equal(handshake.done, true);
     };
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const used = (): number => {
+      collect();
+      const { heapUsed, arrayBuffers, external } = process.memoryUsage();
+      return heapUsed + arrayBuffers + external;
+    };
     for (let i = 0; i < 1000; i++) exchange();
-    const before = process.memoryUsage().arrayBuffers;
+    const before = used();
     for (let i = 0; i < 10_000; i++) exchange();
-    assert.ok(process.memoryUsage().arrayBuffers - before < 8 << 20);
+    // A handshake that stayed would be 200 bytes and more.
+    assert.ok(used() - before < 500_000, `${used() - before} bytes`);
   });
 });
 
@@ -270,6 +280,8 @@ describe("core.wasm itself", () => {
       0x7fffffff,
       0xffffffff,
     ];
+    const memory = new Uint8Array(core.memory.buffer);
+    const good = Buffer.from("unix%a%b");
     const any = (): number => {
       const value = random.next().value as number;
       return (value & 1) === 0 ? (edges[value % edges.length] as number) : value;
@@ -277,7 +289,7 @@ describe("core.wasm itself", () => {
     for (let i = 0; i < 200_000; i++) {
       const slot = any();
       call(core, "handshake_begin", slot, any(), any());
-      if (slot < size) new Uint8Array(core.memory.buffer)[slot] = (any() >>> 3) & 15;
+      if (slot < size) memory[slot] = (any() >>> 3) & 15;
       call(core, "handshake_sent", slot, any());
       call(core, "handshake_receive", slot, any(), any() % 64);
       call(core, "handshake_receive", slot, any(), any());
@@ -287,6 +299,8 @@ describe("core.wasm itself", () => {
         call(core, `handshake_${get}`, any());
       }
       call(core, "address_parse", any(), any(), any(), any(), any(), any(), any());
+      memory.set(good, 32768);
+      call(core, "address_parse", 16384, 32768, 8, any(), any(), any(), any());
     }
     assert.equal(core.memory.buffer.byteLength, size, "memory grew");
   });
@@ -294,15 +308,21 @@ describe("core.wasm itself", () => {
   it("says Fault, and writes nothing, for what lies outside the memory", () => {
     const core = start();
     const size = core.memory.buffer.byteLength;
+    const heap = call(core, "heap");
+    const [record, text] = [16384, 32768];
+    new Uint8Array(core.memory.buffer).set(Buffer.from("vsock/1"), text);
     const before = Buffer.from(new Uint8Array(core.memory.buffer));
     assert.equal(call(core, "handshake_begin", size - 11, 22, 4096), 0);
     assert.equal(call(core, "handshake_begin", 4096, 22, size - 18), 0);
     assert.equal(call(core, "handshake_code", size - 11), 7001);
-    assert.equal(call(core, "address_parse", size - 4123, 4096, 1, 0, 0, 0, 0), 7001);
-    assert.equal(call(core, "address_parse", 4096, size, 1, 0, 0, 0, 0), 7001);
-    assert.equal(call(core, "address_parse", 4096, 16, 1, size, 1, 0, 0), 7001);
-    assert.equal(call(core, "address_parse", 4096, 16, 1, 0, 0, 16, 0xffffffff), 7001);
+    assert.equal(call(core, "address_parse", size - 4123, text, 7, 0, 0, 0, 0), 7001);
+    assert.equal(call(core, "address_parse", record, size, 1, 0, 0, 0, 0), 7001);
+    assert.equal(call(core, "address_parse", record, text, 7, size, 1, 0, 0), 7001);
+    assert.equal(call(core, "address_parse", record, text, 7, text, 0xffff_ffff, 0, 0), 7001);
+    assert.equal(call(core, "address_parse", record, text, 7, 0, 0, text, 0xffff_ffff), 7001);
+    assert.equal(call(core, "address_parse", record, text, 7, 0, 0, heap - 1, 7), 7001);
     assert.deepEqual(Buffer.from(new Uint8Array(core.memory.buffer)), before);
+    assert.equal(call(core, "address_parse", record, text, 7, text + 6, 1, text, 7), 0);
   });
 
   it("says Fault for what lies within the module's own data", () => {

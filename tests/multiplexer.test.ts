@@ -52,6 +52,19 @@ const outcomes: Readonly<Record<string, number | string>> = {
   "error-text": PROTOCOL,
 };
 
+/** What the line says, where it is not that the answer is no OK line. */
+const reasons: Readonly<Record<string, RegExp>> = {
+  silence: /deadline passed: no answer from the multiplexer/,
+  "half-line-then-silence": /deadline passed in the middle of the multiplexer's OK line/,
+  eof: /connection closed by the multiplexer: nothing listens on that port/,
+  // Closed at once, it is the request that fails or the answer that ends, as it happens.
+  full: /connection (closed by the multiplexer|reset: the multiplexer dropped)/,
+  reset: /connection reset: the multiplexer dropped the connection/,
+  "half-line-then-eof": /connection closed in the middle of the multiplexer's OK line/,
+  "over-u32": /the number in the multiplexer's OK line is above 4294967295/,
+};
+const noOkLine = /the answer to CONNECT is not a line of OK and a number/;
+
 /** These two never read the command, so nothing is logged. */
 const unread = ["reset", "full"];
 
@@ -104,6 +117,7 @@ describe("a multiplexer", { timeout: 300_000 }, () => {
         const got = await play(name, timeout.option);
         const address = `vsock-mux${multiplexer.socket(name)}`;
         assertOneLine(got.stderr, `ssh-vsock-proxy: ${address} port 22: `);
+        assert.match(got.stderr, reasons[name] ?? noOkLine);
         assert.deepEqual([got.exit, got.signal], [outcome, null], got.stderr);
         assert.deepEqual([got.bytes, got.fds], [0, 0]);
         if (outcome === DEADLINE) assert.ok(got.exitNs >= soon.ms * 1e6, `${got.exitNs} ns`);
@@ -120,16 +134,6 @@ describe("a multiplexer", { timeout: 300_000 }, () => {
       assert.deepEqual([got.exit, got.fds], [0, 1], got.stderr);
       assert.deepEqual(await multiplexer.reads("one-read"), ["CONNECT 22\n"]);
     }
-  });
-
-  it("is told apart by its failures: no two kinds say the same", async () => {
-    const texts = new Set<string>();
-    const kinds = ["silence", "eof", "half-line-then-eof"];
-    for (const name of kinds) {
-      const got = await play(name, name === "silence" ? soon.option : never.option);
-      texts.add(got.stderr.replaceAll(multiplexer.socket(name), ""));
-    }
-    assert.equal(texts.size, kinds.length, [...texts].join(""));
   });
 });
 

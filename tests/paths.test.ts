@@ -221,16 +221,21 @@ describe("unix/PATH fails", () => {
     mkdirSync(where);
   };
   const failures: Record<string, Failure> = {
-    "a missing socket": { exit: 68, reason: /no such socket/ },
-    "a missing folder": { behind: "/missing/s", exit: 68, reason: /no such socket/ },
-    "a file": { make: file, exit: 68, reason: /socket/ },
-    "a folder": { make: mkdir, exit: 68, reason: /folder|directory/ },
-    "a path through a file": { make: file, behind: "/s", exit: 68, reason: /folder|directory/ },
+    "a missing socket": { exit: 68, reason: /no such socket: nothing is at that path/ },
+    "a missing folder": { behind: "/missing/s", exit: 68, reason: /nothing is at that path/ },
+    "a file": { make: file, exit: 68, reason: /not a socket: another kind of file/ },
+    "a folder": { make: mkdir, exit: 68, reason: /not a socket: a directory is at/ },
+    "a path through a file": {
+      make: file,
+      behind: "/s",
+      exit: 68,
+      reason: /a part of the path is not a directory/,
+    },
     "a path through a socket": {
       make: (t, where) => listenFor(t, where),
       behind: "/",
       exit: 68,
-      reason: /folder|directory/,
+      reason: /a part of the path is not a directory/,
     },
     "a symbolic link to nothing": {
       make: (_, where) => {

@@ -8,11 +8,11 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { ensureTools } from "../scripts/tools";
-import { loadVsock, quote, runInGuest } from "./support/guest";
+import { loadVsock, runInGuest } from "./support/guest";
 import { compile, parseOutcome } from "./support/play-ssh";
 import type { Outcome } from "./support/play-ssh";
 import { proxyCommand } from "./support/proxy";
-import { proxyCommandLine, startSshd } from "./support/sshd";
+import { proxyCommandLine, shellQuote, startSshd } from "./support/sshd";
 import type { Sshd } from "./support/sshd";
 
 const AF_VSOCK = 40;
@@ -35,7 +35,7 @@ const copies = [
 function script(sshd: Sshd, play: string): string {
   const { folder, clientConfig, serverCommand } = sshd;
   const server = serverCommand.join(" ");
-  const proxy = proxyCommand().map(quote).join(" ");
+  const proxy = proxyCommand().map(shellQuote).join(" ");
   return `
 cd ${folder}
 
@@ -52,7 +52,7 @@ play() {
   name=$1
   options=$2
   shift 2
-  fact "$name" ${quote(play)} --result "facts/$name.json" $options -- ${proxy} "$@"
+  fact "$name" ${shellQuote(play)} --result "facts/$name.json" $options -- ${proxy} "$@"
 }
 
 # wait_for COMMAND...: until COMMAND succeeds, for ten seconds at most.
@@ -88,7 +88,7 @@ play no-hypervisor "" vsock/hypervisor 22
 ${copies
   .map(({ address, name, remote }) => `fact ${name} $ssh ${address} '${remote}; exit 42' <big`)
   .join("\n")}
-fact host $ssh -o ${quote(`ProxyCommand=${proxyCommandLine(proxyCommand())}`)} .host 'echo here'
+fact host $ssh -o ${shellQuote(`ProxyCommand=${proxyCommandLine(proxyCommand())}`)} .host 'echo here'
 fact scp-up $scp small vsock%1:${folder}/up
 fact scp-down $scp vsock%1:${folder}/small down
 
@@ -108,11 +108,11 @@ silence() {
     exit $status' sh "$@"
 }
 silent() {
-  fact "$1" silence "$2" ${quote(play)} --read 4 --read-ms 10000 --result "facts/$1.json" \\
+  fact "$1" silence "$2" ${shellQuote(play)} --read 4 --read-ms 10000 --result "facts/$1.json" \\
     -- ${proxy} --timeout "$3" vsock/1 22
 }
 silent silence 30 300ms
-silent late 2 20s
+silent late 4 20s
 `;
 }
 

@@ -2,7 +2,7 @@
 // names.
 //
 // ERRNOS(X) lists X(name, number, linux). What cannot be mapped: preview1 has no number for the
-// Linux errors that are not listed here; they become IO. NOTCAPABLE, 76, has no Linux error.
+// Linux errors that are not listed here; shim_errno says what becomes of them. NOTCAPABLE, 76, has no Linux error.
 
 #ifndef SHIM_ERRNOS_H
 #define SHIM_ERRNOS_H

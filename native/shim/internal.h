@@ -49,8 +49,7 @@ static inline void store_u64(uint8_t *at, uint64_t value) {
     store_u32(at + 4, (uint32_t)(value >> 32));
 }
 
-/** The process's descriptor for the program's `fd`; -1 where the program has none of that number.
- */
+/** The process's descriptor for the program's `fd`; -1 where the program has no such one. */
 int shim_descriptor(const struct shim *shim, uint32_t fd);
 
 /** The same for sockets that the program has opened; -1 for 0 to 2 too. */

@@ -19,8 +19,7 @@ enum { EVENTRWFLAGS_HANGUP = 1 };
 #define SUBSCRIPTION_SIZE 48
 #define EVENT_SIZE 32
 
-/** When, on the monotonic clock, a clock's subscription is due; SHIM_NEVER for what lies beyond it.
- */
+/** When, on the monotonic clock, a clock's subscription is due; SHIM_NEVER if beyond it. */
 static uint64_t due(const uint8_t *subscription, uint64_t now) {
     uint64_t timeout = load_u64(subscription + 24);
     bool absolute = load_u16(subscription + 40) & SUBCLOCKFLAGS_ABSTIME;

@@ -3,12 +3,10 @@
 //
 // Rules
 // 1. A Wasm program sees the descriptors 0 to 2 and those that it has opened, by small numbers of
-// the
-//    table here. No other descriptor of the process can be named by it.
+//    the table here. No other descriptor of the process can be named by it.
 // 2. Every pointer and length from Wasm is checked against the memory before use, and is read once:
 //    what is outside is FAULT, and nothing was done then.
-// 3. Every descriptor is opened close-on-exec, and above 2. No sending call raises SIGPIPE;
-// fd_write
+// 3. Every descriptor is opened close-on-exec, and above 2. No sending call raises SIGPIPE; fd_write
 //    would, so a host ignores that signal, as Node does. A call that a signal interrupts goes on,
 //    and its deadline stays what it was.
 // 4. One `struct shim` belongs to one instance of a module, and to one thread at a time.

@@ -2,7 +2,7 @@
 // number a descriptor that is not the program's.
 
 import assert from "node:assert/strict";
-import { openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { describe, it } from "node:test";
 import { errno } from "../support/simulation";
 import { addon, AT, OUTSIDE, Program } from "../support/shim";
@@ -115,13 +115,12 @@ describe("every import", () => {
           OUTSIDE,
           0xffff_ffff,
         ]) {
-          const { memory } = program();
           const it = program();
           const before = Buffer.from(it.bytes(0, END));
           const wrong = args.map((arg, i) => (i === position ? at : arg));
           assert.equal(it.call(name, ...wrong), errno.FAULT, `${name}(${wrong.join(", ")})`);
           assert.deepEqual(it.bytes(0, END), before, `${name}(${wrong.join(", ")})`);
-          assert.equal(memory.buffer.byteLength, END);
+          assert.equal(it.memory.buffer.byteLength, END);
           it.shim.close();
         }
       }
@@ -170,8 +169,8 @@ describe("buffers", () => {
 
 describe("descriptors", () => {
   it("that the program did not open are BADF, whatever the process has", () => {
-    const process_has = openSync("/dev/null", "r");
-    for (const fd of [process_has, 3, 4, 10, 11, 100, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
+    const ofTheProcess = openSync("/dev/null", "r");
+    for (const fd of [ofTheProcess, 3, 4, 10, 11, 100, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
       const it = new Program();
       it.iovec(0);
       for (const [name, args] of calls.filter(([, [first]]) => first === 3 || first === 2)) {
@@ -181,6 +180,7 @@ describe("descriptors", () => {
         assert.equal(it.call(name, ...wrong), errno.BADF, `${name}(${wrong.join(", ")})`);
       }
     }
+    closeSync(ofTheProcess);
   });
   it("that are passed on are the program's own, too", () => {
     const it = new Program();

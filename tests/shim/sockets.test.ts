@@ -128,7 +128,7 @@ describe("sock_connect", () => {
   it("reaches a path", () => {
     assert.equal(connects(greeting), 0);
   });
-  it("reaches an abstract name of any length", async () => {
+  it("reaches an abstract name of any length", async (t) => {
     // Node pads abstract names to 107 bytes, and so cannot bind another.
     const python = `
 import socket, sys
@@ -143,6 +143,7 @@ for name in sys.argv[1:]:
       const server = spawn("python3", ["-c", python, name], {
         stdio: ["ignore", "pipe", "inherit"],
       });
+      t.after(() => server.kill());
       await once(server.stdout, "data");
       const it = new Program();
       const fd = it.open();

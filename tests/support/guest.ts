@@ -19,14 +19,11 @@ import path from "node:path";
 
 import { ensureTools, tool } from "../../scripts/tools";
 import { allowedProcessors } from "./processors";
+import { shellQuote } from "./sshd";
 
 export interface GuestOptions {
   /** Kills the guest and rejects after this time (default: 60 s). */
   timeoutMs?: number;
-  /** Set for the script beside PATH and HOME. */
-  env?: Record<string, string>;
-  /** Leaves the loopback interface down. */
-  nonet?: boolean;
 }
 
 export interface GuestOutcome {
@@ -39,11 +36,6 @@ export interface GuestOutcome {
 export const loadVsock =
   "for module in vsock vmw_vsock_virtio_transport_common vsock_loopback; do " +
   'insmod "/usr/lib/uml/modules/$(uname -r)/kernel/net/vmw_vsock/$module.ko" || exit; done';
-
-/** Quotes a word for sh. */
-export function quote(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
-}
 
 const memory = 512;
 
@@ -60,7 +52,7 @@ export async function runInGuest(
   try {
     const timeoutMs = options.timeoutMs ?? 60_000;
     await writeFile(path.join(folder, "script"), script);
-    const init = initScript(folder, timeoutMs, options);
+    const init = initScript(folder, timeoutMs);
     await writeFile(path.join(folder, "init"), init, { mode: 0o755 });
     const { console, killed } = await boot(folder, timeoutMs);
     const result = (name: string) => readFile(path.join(folder, name), "utf8").catch(() => "");
@@ -79,14 +71,13 @@ export async function runInGuest(
   }
 }
 
-function initScript(folder: string, timeoutMs: number, { env, nonet }: GuestOptions): string {
+function initScript(folder: string, timeoutMs: number): string {
   const folders = [path.dirname(process.execPath), "/usr/local/sbin:/usr/local/bin"];
   const variables = {
     PATH: [...folders, "/usr/sbin:/usr/bin:/sbin:/bin"].join(":"),
     HOME: "/root",
-    ...env,
   };
-  const exports = Object.entries(variables).map(([name, value]) => `${name}=${quote(value)}`);
+  const exports = Object.entries(variables).map(([name, value]) => `${name}=${shellQuote(value)}`);
   // The kernel has mounted /dev; sysrq's power-off needs no program that a container may lack.
   return `#!/bin/sh
 export ${exports.join(" ")}
@@ -97,8 +88,8 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 ln -s /proc/self/fd /dev/fd
-${nonet ? "" : "ip link set lo up || ifconfig lo up"}
-cd ${quote(folder)}
+ip link set lo up || ifconfig lo up
+cd ${shellQuote(folder)}
 (sleep ${Math.ceil(timeoutMs / 1000) + 5}; echo o >/proc/sysrq-trigger) &
 sh ./script >stdout 2>stderr </dev/null
 echo $? >exit

@@ -64,6 +64,8 @@ export interface World {
   recvGives?: number;
   /** Whether descriptor 2 never gets ready to be written to. */
   stderrIsStuck?: boolean;
+  /** Whether two seconds pass in every wait, whatever is ready: a machine that stalls. */
+  stalls?: boolean;
   /** Descriptor 1: its preview1 file type and address family; a unix stream socket if not said. */
   stdout?: { filetype: number; family: number };
 }
@@ -186,6 +188,7 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
       const due = (i: number): bigint => view().getBigUint64(subscriptions + 48 * i + 24, true);
       const all = Array.from({ length: count }, (_, i) => i);
       const clocks = all.filter((i) => view().getUint8(subscriptions + 48 * i + 8) === CLOCK);
+      if (world.stalls === true) clock += 2_000_000_000n;
       if (all.some(isReady)) clock += isStderr ? 0n : MOMENT;
       else for (const i of clocks) if (due(i) > clock) clock = due(i);
       for (const i of all) if (isReady(i)) put(i, view().getUint8(subscriptions + 48 * i + 8));
