@@ -6,6 +6,7 @@
 import { Exit } from "../assembly/code";
 import proxyWasm from "../dist/proxy.wasm";
 import { loadAddon } from "./addon";
+import { importsOf } from "./imports";
 
 function fail(what: unknown, status: Exit): never {
   process.stderr.write(`ssh-vsock-proxy: ${what instanceof Error ? what.message : String(what)}\n`);
@@ -22,7 +23,10 @@ function run(): void {
     fail(error, Exit.OsError);
   }
   try {
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(proxyWasm), shim.imports);
+    const { exports } = new WebAssembly.Instance(
+      new WebAssembly.Module(proxyWasm),
+      importsOf(shim),
+    );
     shim.attach(exports["memory"] as WebAssembly.Memory);
     (exports["_start"] as () => void)();
   } catch (error) {

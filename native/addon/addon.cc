@@ -112,6 +112,12 @@ Napi::Value Dispatch(const Napi::CallbackInfo &info, Result (*import)(struct shi
     return Call(info, import, std::index_sequence_for<Params...>());
 }
 
+/** How many parameters Wasm gives an import. */
+template <typename Result, typename... Params>
+constexpr uint32_t Arity(Result (* /*import*/)(struct shim *, Params...)) {
+    return sizeof...(Params);
+}
+
 /** One import as a function of JavaScript. */
 template <auto import>
 Napi::Value Import(const Napi::CallbackInfo &info) {
@@ -124,12 +130,15 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
     Napi::Object socket_shim_v1 = Napi::Object::New(env);
     // Each function holds on to the Shim that it works on, by a property that nobody can take away:
     // an instance may outlive its creator's interest in the Shim, and calls it all the same.
-    auto add = [&](Napi::Object module, const char *name, Napi::Function import) {
+    auto add = [&](Napi::Object module, const char *name, Napi::Function import, uint32_t arity) {
         import.DefineProperty(Napi::PropertyDescriptor::Value("shim", info.This(), napi_default));
+        import.DefineProperty(
+            Napi::PropertyDescriptor::Value("length", Napi::Number::New(env, arity), napi_default));
         module.Set(name, import);
     };
-#define ADD(module, name) \
-    add(module, #name, Napi::Function::New<Import<&shim_##name>>(env, #name, this));
+#define ADD(module, name)                                                           \
+    add(module, #name, Napi::Function::New<Import<&shim_##name>>(env, #name, this), \
+        Arity(&shim_##name));
     SHIM_IMPORTS(ADD)
 #undef ADD
     Napi::Object imports = Napi::Object::New(env);

@@ -103,6 +103,14 @@ describe("every import", () => {
     assert.deepEqual(names.sort(), here.sort());
   });
 
+  it("has its number of parameters as its length, which host/imports.ts goes by", () => {
+    const { imports } = new Program().shim;
+    for (const [name, args] of [...calls, ["proc_exit", [0]] as const]) {
+      const found = Object.values(imports).find((module) => name in module)?.[name];
+      assert.equal((found as { length: number } | undefined)?.length, args.length, name);
+    }
+  });
+
   for (const [name, args, pointers] of calls) {
     it(`${name} answers FAULT for each pointer that leaves the memory, and writes nothing`, () => {
       for (const [position, size] of pointers) {
