@@ -10,7 +10,7 @@ import {
   iovec,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { DIGIT_0, decimal } from "./bytes";
-import { FOREIGN_MAX, LINE } from "./layout";
+import { FOREIGN_MAX, line } from "./layout";
 import { Code } from "./code";
 import { MEANINGS } from "./texts";
 import { waitToWrite } from "./wait";
@@ -120,7 +120,7 @@ export function writeOut(): void {
   while (at < length && taken) {
     taken = waitToWrite(STDERR);
     if (!taken) break;
-    text.buf = LINE + at;
+    text.buf = line + at;
     text.buf_len = min(length - at, PIPE_BUF);
     const error = fd_write(STDERR, IOVEC, 1, WRITTEN);
     if (error == errno.SUCCESS) at += load<u32>(WRITTEN);
@@ -131,7 +131,7 @@ export function writeOut(): void {
 }
 
 function put(byte: u8): void {
-  store<u8>(LINE + length++, byte);
+  store<u8>(line + length++, byte);
 }
 
 function hexDigit(value: u8): u8 {

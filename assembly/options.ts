@@ -8,7 +8,7 @@ import {
 import { PATH_MAX } from "./address";
 import { NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals } from "./bytes";
 import { Code } from "./code";
-import { ARGUMENTS } from "./layout";
+import { ARGUMENTS, makeRoom } from "./layout";
 
 const DASH: u8 = 0x2d;
 const EQUALS: u8 = 0x3d;
@@ -86,11 +86,9 @@ function fetchArguments(): Code {
   if (args_sizes_get(SIZES, SIZES + 4) != 0) return Code.MemoryLimit;
   argc = load<u32>(SIZES);
   argv = ARGUMENTS;
-  const texts = argv + ((<usize>argc) << 2);
-  const pages = (texts + load<u32>(SIZES, 4) + 0xffff) >>> 16;
-  const lacking = <i32>pages - memory.size();
-  if (lacking > 0 && memory.grow(lacking) < 0) return Code.MemoryLimit;
-  return args_get(argv, texts) == 0 ? Code.Done : Code.MemoryLimit;
+  const pointers = (<usize>argc) << 2;
+  if (!makeRoom(pointers + load<u32>(SIZES, 4))) return Code.MemoryLimit;
+  return args_get(argv, argv + pointers) == 0 ? Code.Done : Code.MemoryLimit;
 }
 
 function argument(i: u32): usize {

@@ -52,7 +52,7 @@ import {
   sent,
   wantedBy,
 } from "./handshake";
-import { EXCHANGE, RECORD, SLOT } from "./layout";
+import { EXCHANGE, SLOT, record } from "./layout";
 import { flush, foreign, say, sayMeaning, sayMilliseconds, sayNumber, writeOut } from "./line";
 import {
   Wish,
@@ -92,7 +92,7 @@ function main(): void {
   understand();
   requireFdPassing();
   const socket = connect();
-  if (schemeOf(RECORD) == Scheme.VsockMux) handshake(socket);
+  if (schemeOf(record) == Scheme.VsockMux) handshake(socket);
   else explain(Code.Connected);
   handOver();
   proc_exit(Exit.Ok);
@@ -106,7 +106,7 @@ function tell(): void {
 
 function understand(): void {
   let code = parseAddress(
-    RECORD,
+    record,
     address.at,
     address.length,
     port.at,
@@ -114,9 +114,9 @@ function understand(): void {
     name.at,
     name.length,
   );
-  if (argumentOf(RECORD) == Argument.Name) address.at = name.at;
-  if (code == Code.Done && schemeOf(RECORD) == Scheme.Host && hostSocket.at != 0) {
-    code = setHostPath(RECORD, hostSocket.at, hostSocket.length);
+  if (argumentOf(record) == Argument.Name) address.at = name.at;
+  if (code == Code.Done && schemeOf(record) == Scheme.Host && hostSocket.at != 0) {
+    code = setHostPath(record, hostSocket.at, hostSocket.length);
   }
   if (code != Code.Done) fail(code);
 }
@@ -137,16 +137,16 @@ function requireFdPassing(): void {
 function connect(): fd {
   explain(Code.Connecting);
   deadline = now() + timeout;
-  let error = sock_open(familyOf(RECORD), socktype.STREAM, SOCKET);
-  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error, "sock_open");
+  let error = sock_open(familyOf(record), socktype.STREAM, SOCKET);
+  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(record)), error, "sock_open");
   const socket = load<u32>(SOCKET);
-  error = sock_connect(socket, socketAddressOf(RECORD), socketAddressLengthOf(RECORD), deadline);
-  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(RECORD)), error, "sock_connect");
+  error = sock_connect(socket, socketAddressOf(record), socketAddressLengthOf(record), deadline);
+  if (error != errno.SUCCESS) fail(connectFailure(error, schemeOf(record)), error, "sock_connect");
   return socket;
 }
 
 function handshake(socket: fd): void {
-  const error = transmit(socket, begin(SLOT, portOf(RECORD), EXCHANGE), 0);
+  const error = transmit(socket, begin(SLOT, portOf(record), EXCHANGE), 0);
   if (error != errno.SUCCESS) fail(handshakeFailure(error), error, "sock_send");
   sent(SLOT, load<u32>(COUNT));
   if (codeOf(SLOT) == Code.NeedMore) explain(Code.Asked);
@@ -231,7 +231,7 @@ function explain(what: Code): void {
   say(": ");
   sayMeaning(what);
   if (what == Code.Connecting) {
-    if (familyOf(RECORD) == <u16>Family.Unix) {
+    if (familyOf(record) == <u16>Family.Unix) {
       say(" to ");
       sayPath();
     }
@@ -271,11 +271,11 @@ function saySubject(): void {
     }
   } else if (address.at != 0) {
     foreign(address.at, address.length);
-    const scheme = schemeOf(RECORD);
+    const scheme = schemeOf(record);
     if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
       say(" port ");
       if (port.at != 0) foreign(port.at, port.length);
-      else sayNumber(portOf(RECORD));
+      else sayNumber(portOf(record));
     } else if (scheme == Scheme.Host) {
       say(" at ");
       sayPath();
@@ -288,5 +288,5 @@ function saySubject(): void {
 
 /** The path of a unix socket; an abstract name begins with the NUL that it has, shown as \x00. */
 function sayPath(): void {
-  foreign(socketAddressOf(RECORD) + 2, socketAddressLengthOf(RECORD) - 2);
+  foreign(socketAddressOf(record) + 2, socketAddressLengthOf(record) - 2);
 }

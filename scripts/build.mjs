@@ -1,4 +1,5 @@
-// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types.
+// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types, and
+// ssh-vsock-proxy, the standalone host, with the C that wasm2c makes of proxy.wasm.
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
@@ -32,6 +33,14 @@ mkdirSync(path.join(root, "dist"));
 wasm("core");
 wasm("proxy");
 node("scripts/build-addon.mjs");
+mkdirSync(path.join(root, "dist/standalone"));
+node(
+  path.join(path.dirname(require.resolve("wabt/package.json")), "bin/wasm2c"),
+  "dist/proxy.wasm",
+  "--module-name=proxy",
+  "--output=dist/standalone/proxy.c",
+);
+node("scripts/build-standalone.mjs", "--optional");
 await build({
   absWorkingDir: root,
   entryPoints: ["host/cli.ts", "host/index.ts"],

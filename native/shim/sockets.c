@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -112,16 +111,35 @@ static uint32_t unix_errno(int error, int looked, const struct stat *status) {
     return S_ISDIR(status->st_mode) ? SHIM_ISDIR : SHIM_NOTSOCK;
 }
 
-/** A path that is too long for sun_path: /proc/self/fd names the same file in a few bytes. */
-static uint32_t connect_long_path(int fd, const char *path, uint64_t deadline) {
+/** Writes a number and a NUL. */
+static void put_decimal(char *at, unsigned number) {
+    unsigned scale = 1;
+    while (number / scale > 9)
+        scale *= 10;
+    for (; scale > 0; scale /= 10)
+        *at++ = (char)('0' + number / scale % 10);
+    *at = 0;
+}
+
+/**
+ * A path that is too long for sun_path: /proc/self/fd names the same file in a few bytes. Not to be
+ * inlined, because its large frame would then be everybody's.
+ */
+__attribute__((noinline)) static uint32_t connect_long_path(int fd, const uint8_t *bytes,
+                                                            size_t length, uint64_t deadline) {
+    char path[PATH_SIZE_MAX + 1];
+    if (length > PATH_SIZE_MAX) return SHIM_NAMETOOLONG;
+    memcpy(path, bytes, length);
+    path[length] = 0;
+
     int file;
     do {
         file = open(path, O_PATH | O_CLOEXEC);
     } while (file < 0 && errno == EINTR);
     file = above_stdio(file);
     if (file < 0) return shim_errno(errno);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", file);
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/proc/self/fd/"};
+    put_decimal(address.sun_path + strlen(address.sun_path), (unsigned)file);
     uint32_t result = SHIM_SUCCESS;
     if (connect_unix(fd, (struct sockaddr *)&address, sizeof address, deadline) != 0) {
         int error = errno;
@@ -135,18 +153,16 @@ static uint32_t connect_long_path(int fd, const char *path, uint64_t deadline) {
 }
 
 static uint32_t connect_path(int fd, const uint8_t *bytes, size_t length, uint64_t deadline) {
-    char path[PATH_SIZE_MAX + 1];
-    if (length > PATH_SIZE_MAX) return SHIM_NAMETOOLONG;
     if (memchr(bytes, 0, length) != NULL) return SHIM_INVAL;
-    memcpy(path, bytes, length);
-    path[length] = 0;
-
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (length > sizeof address.sun_path) return connect_long_path(fd, path, deadline);
-    memcpy(address.sun_path, path, length);
+    if (length > sizeof address.sun_path) return connect_long_path(fd, bytes, length, deadline);
+    memcpy(address.sun_path, bytes, length);
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
     if (connect_unix(fd, (struct sockaddr *)&address, size, deadline) == 0) return SHIM_SUCCESS;
     int error = errno;
+    // Of the longest path there is no room for the NUL in sun_path, which connect(2) does not need.
+    char path[sizeof address.sun_path + 1] = "";
+    memcpy(path, bytes, length);
     struct stat status;
     return unix_errno(error, error == ECONNREFUSED ? stat(path, &status) : -1, &status);
 }

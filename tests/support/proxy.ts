@@ -7,6 +7,7 @@ export const root = path.resolve(__dirname, "../..");
 
 const hosts: Record<string, string[]> = {
   node: [process.execPath, path.join(root, "dist/cli.cjs")],
+  standalone: [path.join(root, "dist/ssh-vsock-proxy")],
 };
 
 /** The words that start the proxy, as an argument vector; to be followed by its own arguments. */

@@ -1,0 +1,220 @@
+// Of the C library, what the shim and wasm2c's output call, as plain system calls and loops: so the
+// executable has none of a library's own start, and no byte but these. Declared by the system's
+// headers, which on 64-bit Linux lay the structures out as the kernel does.
+//
+// docs/standalone.md has the list of the system calls, and why this is here.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "syscall.h"
+
+#if defined(__GLIBC__) && !__GLIBC_PREREQ(2, 33)
+#error "stat and fstat are no functions of a C library before glibc 2.33"
+#endif
+
+static int last_error;
+
+int *__errno_location(void) {
+    return &last_error;
+}
+
+static long checked(long result) {
+    if (result > -4096 && result < 0) {
+        last_error = (int)-result;
+        return -1;
+    }
+    return result;
+}
+
+// A call with so many arguments.
+#define CALL1(name, a) CALL6(name, a, 0, 0, 0, 0, 0)
+#define CALL2(name, a, b) CALL6(name, a, b, 0, 0, 0, 0)
+#define CALL3(name, a, b, c) CALL6(name, a, b, c, 0, 0, 0)
+#define CALL4(name, a, b, c, d) CALL6(name, a, b, c, d, 0, 0)
+#define CALL5(name, a, b, c, d, e) CALL6(name, a, b, c, d, e, 0)
+#define CALL6(name, a, b, c, d, e, f) \
+    checked(raw_syscall(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)))
+
+// ---- processes and time
+
+void _exit(int status) {
+    for (;;)
+        (void)CALL1(exit_group, status);
+}
+
+/** Only for SIG_IGN and SIG_DFL: a handler would need a way back from it. */
+sighandler_t signal(int number, sighandler_t handler) {
+    // The kernel's struct sigaction: handler, flags, restorer, mask; each 8 bytes.
+    const void *action[4] = {(const void *)(uintptr_t)handler, NULL, NULL, NULL};
+    return CALL4(rt_sigaction, number, action, NULL, 8) == 0 ? SIG_DFL : SIG_ERR;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    return (int)CALL2(clock_gettime, clock, time);
+}
+
+// ---- files and memory
+
+int open(const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return (int)CALL4(openat, AT_FDCWD, path, flags, mode);
+}
+
+int close(int fd) {
+    return (int)CALL1(close, fd);
+}
+
+int fcntl(int fd, int command, ...) {
+    va_list rest;
+    va_start(rest, command);
+    // Every command that the shim gives takes an int, or nothing, which the kernel does not look at.
+    int argument = va_arg(rest, int);
+    va_end(rest);
+    return (int)CALL3(fcntl, fd, command, argument);
+}
+
+int fstat(int fd, struct stat *status) {
+    return (int)CALL2(fstat, fd, status);
+}
+
+int stat(const char *restrict path, struct stat *restrict status) {
+    return (int)CALL4(newfstatat, AT_FDCWD, path, status, 0);
+}
+
+ssize_t write(int fd, const void *bytes, size_t size) {
+    return CALL3(write, fd, bytes, size);
+}
+
+ssize_t writev(int fd, const struct iovec *buffers, int count) {
+    return CALL3(writev, fd, buffers, count);
+}
+
+int ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout,
+          const sigset_t *mask) {
+    // The kernel writes into it what is left of the time; who gave it does not expect that.
+    struct timespec left;
+    if (timeout != NULL) left = *timeout;
+    return (int)CALL5(ppoll, entries, count, timeout != NULL ? &left : NULL, mask, 8);
+}
+
+void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
+    return (void *)CALL6(mmap, address, size, protection, flags, fd, offset);  // NOLINT
+}
+
+int munmap(void *address, size_t size) {
+    return (int)CALL2(munmap, address, size);
+}
+
+// ---- sockets
+
+int socket(int family, int type, int protocol) {
+    return (int)CALL3(socket, family, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t size) {
+    return (int)CALL3(connect, fd, address, size);
+}
+
+int getsockname(int fd, struct sockaddr *restrict address, socklen_t *restrict size) {
+    return (int)CALL3(getsockname, fd, address, size);
+}
+
+int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *restrict size) {
+    return (int)CALL5(getsockopt, fd, level, option, value, size);
+}
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t size) {
+    return (int)CALL5(setsockopt, fd, level, option, value, size);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    return CALL3(sendmsg, fd, message, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    return CALL3(recvmsg, fd, message, flags);
+}
+
+// ---- bytes; compiled so that no loop here becomes a call of the function that it is
+
+typedef uint64_t __attribute__((may_alias, aligned(1))) word;
+
+void *memcpy(void *restrict to, const void *restrict from, size_t size) {
+    uint8_t *out = to;
+    const uint8_t *in = from;
+    for (; size >= sizeof(word); size -= sizeof(word)) {
+        *(word *)out = *(const word *)in;
+        out += sizeof(word);
+        in += sizeof(word);
+    }
+    while (size-- > 0)
+        *out++ = *in++;
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t size) {
+    uint8_t *out = to;
+    const uint8_t *in = from;
+    if (out <= in) {
+        for (size_t i = 0; i < size; i++)
+            out[i] = in[i];
+    } else {
+        while (size-- > 0)
+            out[size] = in[size];
+    }
+    return to;
+}
+
+void *memset(void *to, int byte, size_t size) {
+    uint8_t *out = to;
+    for (size_t i = 0; i < size; i++)
+        out[i] = (uint8_t)byte;
+    return to;
+}
+
+int memcmp(const void *one, const void *other, size_t size) {
+    const uint8_t *a = one;
+    const uint8_t *b = other;
+    for (size_t i = 0; i < size; i++) {
+        if (a[i] != b[i]) return a[i] - b[i];
+    }
+    return 0;
+}
+
+void *memchr(const void *bytes, int byte, size_t size) {
+    const uint8_t *at = bytes;
+    for (; size > 0; at++, size--) {
+        if (*at == (uint8_t)byte) return (void *)at;
+    }
+    return NULL;
+}
+
+size_t strlen(const char *text) {
+    size_t length = 0;
+    while (text[length] != 0)
+        length++;
+    return length;
+}
+
+size_t strnlen(const char *text, size_t most) {
+    size_t length = 0;
+    while (length < most && text[length] != 0)
+        length++;
+    return length;
+}

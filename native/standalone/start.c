@@ -1,0 +1,59 @@
+// Where the kernel begins the executable: on the stack stand the number of arguments, the arguments,
+// the environment and the auxiliary vector, each but the first ended by a zero (x86-64 and AArch64
+// ELF ABIs, "process initialization"; getauxval(3)).
+//
+// The executable is position-independent and has not one relocation to do: the build refuses one
+// that has (scripts/build-standalone.mjs).
+
+#include <elf.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+__asm__(
+    ".text\n"
+    ".globl _start\n"
+    ".type _start, @function\n"
+    "_start:\n"
+    "    xor %ebp, %ebp\n"
+    "    mov %rsp, %rdi\n"
+    "    and $-16, %rsp\n"
+    "    call standalone_start\n");
+#elif defined(__aarch64__)
+__asm__(
+    ".text\n"
+    ".globl _start\n"
+    ".type _start, %function\n"
+    "_start:\n"
+    "    mov x29, #0\n"
+    "    mov x30, #0\n"
+    "    mov x0, sp\n"
+    "    bl standalone_start\n");
+#endif
+
+int main(int argc, char **argv);
+
+/** What a function's frame is checked with on return; from AT_RANDOM, with a zero as its first byte
+    so that no string leads over it. */
+uintptr_t __stack_chk_guard;
+
+_Noreturn void __stack_chk_fail(void);
+_Noreturn void __stack_chk_fail(void) {
+    static const char line[] = "ssh-vsock-proxy: internal error: stack overrun\n";
+    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    _exit(70);
+}
+
+_Noreturn void standalone_start(uintptr_t *stack);
+_Noreturn void standalone_start(uintptr_t *stack) {
+    int argc = (int)stack[0];
+    char **argv = (char **)(stack + 1);
+    uintptr_t *at = stack + 1 + argc + 1;
+    while (*at++ != 0)
+        continue;
+    for (; at[0] != AT_NULL; at += 2) {
+        if (at[0] == AT_RANDOM) __stack_chk_guard = *(const uintptr_t *)at[1] & ~(uintptr_t)0xff;
+    }
+    _exit(main(argc, argv));
+}
