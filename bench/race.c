@@ -321,12 +321,18 @@ int main(int argc, char **argv) {
             continue;
         }
         const char *value = ++i < argc ? argv[i] : "";
-        if (strcmp(name, "--folder") == 0) folder = value;
-        else if (strcmp(name, "--rounds") == 0) rounds = number(value);
-        else if (strcmp(name, "--warm-up") == 0) warm_up = number(value);
-        else if (strcmp(name, "--processor") == 0) processor = number(value);
-        else if (strcmp(name, "--peers") == 0) peers = number(value);
-        else fail("unknown option %s", name);
+        if (strcmp(name, "--folder") == 0)
+            folder = value;
+        else if (strcmp(name, "--rounds") == 0)
+            rounds = number(value);
+        else if (strcmp(name, "--warm-up") == 0)
+            warm_up = number(value);
+        else if (strcmp(name, "--processor") == 0)
+            processor = number(value);
+        else if (strcmp(name, "--peers") == 0)
+            peers = number(value);
+        else
+            fail("unknown option %s", name);
     }
     if (folder == NULL) fail("--folder is missing");
 

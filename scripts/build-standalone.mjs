@@ -28,10 +28,19 @@ const sources = [
   "native/shim/sockets.c",
 ];
 
-/** What the executable is on this processor; undefined where it needs the system's C library. */
+/** Those for which native/standalone does without a C library: Debian's compiler, flags. */
 const processors = {
-  x64: { compiler: "x86_64-linux-gnu-gcc", flags: ["-mstack-protector-guard=global"] },
-  arm64: { compiler: "aarch64-linux-gnu-gcc", flags: [] },
+  x64: {
+    compiler: "x86_64-linux-gnu-gcc",
+    // The guard is a variable: in the thread's control block, where it is usually, nobody puts one.
+    flags: ["-fPIE", "-mstack-protector-guard=global"],
+  },
+  arm64: {
+    compiler: "aarch64-linux-gnu-gcc",
+    // AArch64's small code model needs no more to run anywhere; with -fPIE, the guard of the stack
+    // would be looked up in a table of addresses, each of them a relocation.
+    flags: ["-fno-pie"],
+  },
 };
 
 const compilerFlags = [
@@ -56,17 +65,14 @@ const compilerFlags = [
 const linkerFlags = ["-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack"];
 
 /** Without a C library: docs/standalone.md has what that brings. */
-const alone = {
-  compiler: ["-fPIE"],
-  linker: [
-    "-nostdlib",
-    "-static-pie",
-    "-Wl,-z,relro,-z,now",
-    // The kernel maps a file's pages 16 at a time (fault_around_bytes): all are in one such window.
-    "-Wl,-z,max-page-size=0x10000",
-    "-Wl,-T,native/standalone/layout.ld",
-  ],
-};
+const aloneFlags = [
+  "-nostdlib",
+  "-static-pie",
+  "-Wl,-z,relro,-z,now",
+  // The kernel maps a file's pages 16 at a time (fault_around_bytes): all are in one such window.
+  "-Wl,-z,max-page-size=0x10000",
+  "-Wl,-T,native/standalone/layout.ld",
+];
 
 function run(command, args) {
   const { status, error, stdout, stderr } = spawnSync(command, args, {
@@ -140,8 +146,8 @@ function build({ target, trace, output }) {
   if (processor === undefined) {
     links.push("-static");
   } else {
-    flags.push(...processor.flags, ...alone.compiler);
-    links.push(...alone.linker);
+    flags.push(...processor.flags);
+    links.push(...aloneFlags);
     const nolibc = path.join(root, "build", `nolibc-${target}.${process.pid}.o`);
     mkdirSync(path.dirname(nolibc), { recursive: true });
     // So that no loop of memcpy's becomes a call of memcpy.

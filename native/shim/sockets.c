@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +9,9 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+// Behind <sys/socket.h>, which it uses and does not include (kernel headers of 6.1).
+#include <linux/vm_sockets.h>
 
 #include "internal.h"
 

@@ -46,7 +46,8 @@ static long checked(long result) {
 #define CALL4(name, a, b, c, d) CALL6(name, a, b, c, d, 0, 0)
 #define CALL5(name, a, b, c, d, e) CALL6(name, a, b, c, d, e, 0)
 #define CALL6(name, a, b, c, d, e, f) \
-    checked(raw_syscall(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)))
+    checked(                          \
+        raw_syscall(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)))
 
 // ---- processes and time
 
