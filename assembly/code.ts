@@ -126,6 +126,8 @@ export enum Code {
   SystemError = 7106,
   /** A path too long for sun_path, and no /proc by which to reach it. */
   NoProc = 7107,
+  /** Descriptor 1 is closed, or leads to /dev/null. */
+  NoStdout = 7108,
 
   // Exit.TempFail
   /** A unix socket whose queue of connections stayed full. */

@@ -124,8 +124,10 @@ function understand(): void {
 /** ssh waits for a descriptor on descriptor 1, a unix stream socket, if ProxyUseFdpass is set. */
 function requireFdPassing(): void {
   const stat = changetype<fdstat>(STAT);
+  const error = fd_fdstat_get(STDOUT, stat);
+  if (error == errno.BADF) fail(Code.NoStdout);
   if (
-    fd_fdstat_get(STDOUT, stat) != errno.SUCCESS ||
+    error != errno.SUCCESS ||
     stat.filetype != filetype.SOCKET_STREAM ||
     sock_addr_local(STDOUT, FAMILY, 2, COUNT) != errno.SUCCESS ||
     load<u16>(FAMILY) != <u16>Family.Unix

@@ -47,6 +47,7 @@ export const MEANINGS = `1001 connecting
 7105 out of memory
 7106 system error
 7107 the path is too long for a socket's address, and /proc, by which it could be reached, is not there
+7108 standard output is closed, or /dev/null
 7501 deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)
 7502 deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)
 7503 deadline passed: no answer from the multiplexer (is the machine up yet?)

@@ -32,6 +32,12 @@ const table: Readonly<Record<string, Tool>> = {
   taskset: { packages: ["util-linux"], purpose: "pins the benchmark to one processor" },
   // gcc only recommends the C library's headers.
   cc: { packages: ["gcc", "libc6-dev"], purpose: "compiles the test programs" },
+  strace: { packages: ["strace"], purpose: "lists the system calls of the standalone host" },
+  "aarch64-linux-gnu-gcc": {
+    packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+    purpose: "compiles the standalone host for AArch64",
+  },
+  "qemu-aarch64": { packages: ["qemu-user"], purpose: "runs what is compiled for AArch64" },
   "clang-format": { packages: ["clang-format"], purpose: "checks the layout of C and C++" },
   "clang-tidy": { packages: ["clang-tidy"], purpose: "lints C and C++" },
 };

@@ -392,8 +392,13 @@ describe("what fails in the hand-over", () => {
       }
     }
     for (const name of ["fd_fdstat_get", "sock_addr_local"]) {
-      fails(["unix/x"], { fails: { [name]: [errno.BADF] } }, 64, /ProxyUseFdpass/);
+      fails(["unix/x"], { fails: { [name]: [errno.IO] } }, 64, /ProxyUseFdpass/);
     }
+  });
+  it("descriptor 1 is closed: exit 71 before anything is connected", () => {
+    const world = { fails: { fd_fdstat_get: [errno.BADF] } };
+    fails(["unix/x"], world, 71, /standard output is closed/);
+    assert.ok(!simulate(["unix/x"], world).calls.includes("sock_open"));
   });
 });
 

@@ -127,13 +127,19 @@ describe("the hand-over", () => {
     failed(outcome, [71], /ssh went away/);
   });
 
-  for (const stdout of ["dgram", "seqpacket", "tcp", "pipe", "tty", "file", "closed"] as const) {
+  for (const stdout of ["dgram", "seqpacket", "tcp", "pipe", "tty", "file"] as const) {
     it(`fd 1 is of another kind, ${stdout}: 64, and nothing is connected to`, async () => {
       const before = await listener.accepted();
       failed(await proxy("unix", { stdout }), [64], /ProxyUseFdpass/);
       assert.equal(await listener.accepted(), before);
     });
   }
+
+  it("fd 1 is closed: 71, and nothing is connected to", async () => {
+    const before = await listener.accepted();
+    failed(await proxy("unix", { stdout: "closed" }), [71], /standard output is closed/);
+    assert.equal(await listener.accepted(), before);
+  });
 
   for (const stdin of ["null", "closed"] as const) {
     it(`fd 0 is not fd 1, but ${stdin}: the connection is handed over`, async () => {

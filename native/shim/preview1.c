@@ -107,6 +107,9 @@ static uint16_t fdflags(int flags) {
 #define RIGHTS_FD_WRITE (UINT64_C(1) << 6)
 #define RIGHTS_POLL_FD_READWRITE (UINT64_C(1) << 27)
 
+/** st_rdev of /dev/null, makedev(1, 3): the kernel's admin-guide/devices.txt. */
+#define NULL_DEVICE 0x103
+
 uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
     uint8_t *result = shim_range(shim, ret_stat, 24);
     if (result == NULL) return SHIM_FAULT;
@@ -115,6 +118,9 @@ uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
     struct stat status;
     int flags = fcntl(host, F_GETFL);
     if (flags < 0 || fstat(host, &status) != 0) return shim_errno(errno);
+    // Node opens /dev/null in the place of 0 to 2 where they are closed: no host can tell the two
+    // apart, so that none shall.
+    if (S_ISCHR(status.st_mode) && status.st_rdev == NULL_DEVICE) return SHIM_BADF;
     memset(result, 0, 24);
     result[0] = filetype(host, status.st_mode);
     store_u16(result + 2, fdflags(flags));

@@ -76,14 +76,16 @@ describe("fd_write, proc_exit", () => {
 });
 
 describe("fd_fdstat_get", () => {
-  const types: [what: string, redirection: string, type: number][] = [
-    ["a regular file", "< package.json", 4],
-    ["a character device", "< /dev/null", 2],
-    ["a directory", "< .", 3],
-    ["a stream socket, which spawn gives", "", 6],
+  const types: [what: string, redirection: string, error: number, type: number][] = [
+    ["a regular file", "< package.json", errno.SUCCESS, 4],
+    ["a character device", "< /dev/zero", errno.SUCCESS, 2],
+    ["a directory", "< .", errno.SUCCESS, 3],
+    ["a stream socket, which spawn gives", "", errno.SUCCESS, 6],
+    ["/dev/null", "< /dev/null", errno.BADF, 0],
+    ["a closed descriptor", "<&-", errno.BADF, 0],
   ];
-  for (const [what, redirection, type] of types) {
-    it(`tells ${what} by type ${type}`, () => {
+  for (const [what, redirection, error, type] of types) {
+    it(`tells ${what} by errno ${error}, type ${type}`, () => {
       const shim = path.join(root, "tests/support/shim.ts");
       const script = `
         const it = new (require(${JSON.stringify(shim)}).Program)();
@@ -94,7 +96,7 @@ describe("fd_fdstat_get", () => {
         ["-c", `exec "$0" --import tsx -e "$1" ${redirection}`, process.execPath, script],
         { encoding: "utf8", cwd: root },
       );
-      assert.equal(child.stderr, `0 ${type}\n`);
+      assert.equal(child.stderr, `${error} ${type}\n`);
     });
   }
 });

@@ -3,17 +3,21 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 
+import { tool } from "../../scripts/tools";
+
 export const root = path.resolve(__dirname, "../..");
 
-const hosts: Record<string, string[]> = {
-  node: [process.execPath, path.join(root, "dist/cli.cjs")],
-  standalone: [path.join(root, "dist/ssh-vsock-proxy")],
+const hosts: Record<string, () => string[]> = {
+  node: () => [process.execPath, path.join(root, "dist/cli.cjs")],
+  standalone: () => [path.join(root, "dist/ssh-vsock-proxy")],
+  /** The standalone host for AArch64, in user-mode emulation. */
+  arm64: () => [tool("qemu-aarch64"), path.join(root, "build/arm64/ssh-vsock-proxy")],
 };
 
 /** The words that start the proxy, as an argument vector; to be followed by its own arguments. */
 export function proxyCommand(): string[] {
   const name = process.env["PROXY_HOST"] ?? "node";
-  const command = hosts[name];
+  const command = hosts[name]?.();
   if (command === undefined) {
     throw new Error(`PROXY_HOST=${name}: it must be one of ${Object.keys(hosts).join(", ")}`);
   }
