@@ -5,7 +5,7 @@ export default tseslint.config(
   { ignores: ["build/", "dist/", "node_modules/"] },
   js.configs.recommended,
   {
-    files: ["host/**/*.ts", "tests/**/*.ts", "scripts/**/*.ts"],
+    files: ["host/**/*.ts", "tests/**/*.ts", "scripts/**/*.ts", "bench/**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
     rules: {

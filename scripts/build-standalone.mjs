@@ -2,26 +2,38 @@
 // what `npm install` of the package runs, where only the published files are there: so this is
 // JavaScript, and needs Node and a C compiler.
 //
-//     node build-standalone.mjs [--optional] [--target arm64] [--trace]
+//     node build-standalone.mjs [OPTIONS]
 //
-//     --optional       a failure is told and no more: dist/ssh-vsock-proxy then starts the Node host
-//     --target arm64   the executable for that processor, as build/arm64/ssh-vsock-proxy
-//     --trace          the debug build, build/trace/ssh-vsock-proxy: SHIM_TRACE names a file to
-//                      which each import is written
+//     --optional        a failure is told and no more: what starts the Node host is put in its place
+//     --node-host       only puts that in its place: a package is for every processor
+//     --target arm64    the executable for that processor, build/arm64/ssh-vsock-proxy
+//     --trace           the debug build, build/trace/ssh-vsock-proxy: SHIM_TRACE names a file to
+//                       which each import is written
+//     --libc            links the system's C library, statically, as for every processor for which
+//                       native/standalone cannot do without: build/libc/ssh-vsock-proxy
+//     --program FOLDER  where proxy.c and proxy.h are, if not in dist/standalone
+//     --output FILE     the executable, if not one of the above
 //
 // CC names the compiler; where it is not set, cc, and for another processor Debian's cross compiler.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const generated = "dist/standalone";
 const sources = [
   "native/standalone/main.c",
-  `${generated}/proxy.c`,
   "native/shim/poll.c",
   "native/shim/preview1.c",
   "native/shim/shim.c",
@@ -51,7 +63,6 @@ const compilerFlags = [
   "-Wextra",
   // wasm2c's output has labels and functions that only some modules need.
   "-Wno-unused",
-  `-I${generated}`,
   "-Inative/standalone",
   // Small is fast here: what costs is not what runs, but what has to be mapped.
   "-Os",
@@ -127,58 +138,79 @@ function finish(file) {
   writeFileSync(file, bytes);
 }
 
-function build({ target, trace, output }) {
-  if (!existsSync(path.join(root, generated, "proxy.c"))) {
-    throw new Error(`${generated}/proxy.c is not there yet: \`npm run build\` makes it`);
+function build({ program, target, trace, libc, output }) {
+  const generated = path.resolve(root, program ?? "dist/standalone");
+  const translated = path.join(generated, "proxy.c");
+  if (!existsSync(translated)) {
+    throw new Error(`${translated} is not there yet: \`npm run build\` makes it`);
   }
-  const processor = processors[target];
   const native = target === process.arch;
+  const processor = processors[target];
   const compiler = process.env["CC"] ?? (native ? "cc" : processor.compiler);
-  mkdirSync(path.dirname(output), { recursive: true });
   const draft = `${output}.${process.pid}`;
-  const files = [...sources];
-  const flags = [...compilerFlags];
-  const links = [...linkerFlags];
+  const files = [...sources, translated];
+  const flags = [...compilerFlags, `-I${generated}`];
+  mkdirSync(path.dirname(output), { recursive: true });
   if (trace) {
     files.push("native/shim/trace.c");
-    links.push(...imports().map((name) => `-Wl,--wrap=shim_${name}`));
+    flags.push(...imports().map((name) => `-Wl,--wrap=shim_${name}`));
   }
-  if (processor === undefined) {
-    links.push("-static");
-  } else {
-    flags.push(...processor.flags);
-    links.push(...aloneFlags);
-    const nolibc = path.join(root, "build", `nolibc-${target}.${process.pid}.o`);
-    mkdirSync(path.dirname(nolibc), { recursive: true });
-    // So that no loop of memcpy's becomes a call of memcpy.
-    const loops = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"];
-    run(compiler, [...flags, ...loops, "-c", "native/standalone/nolibc.c", "-o", nolibc]);
-    files.push("native/standalone/start.c", nolibc);
+  try {
+    if (libc || processor === undefined) {
+      run(compiler, [...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
+    } else {
+      flags.push(...processor.flags);
+      run(compiler, [
+        ...flags,
+        "-ffreestanding",
+        "-c",
+        "native/standalone/nolibc.c",
+        "-o",
+        `${draft}.o`,
+      ]);
+      files.push("native/standalone/start.c", `${draft}.o`);
+      run(compiler, [...flags, ...linkerFlags, ...aloneFlags, ...files, "-o", draft]);
+      finish(draft);
+    }
+    if (native && program === undefined) run(draft, ["--version"]);
+    renameSync(draft, output);
+  } finally {
+    rmSync(`${draft}.o`, { force: true });
+    rmSync(draft, { force: true });
   }
-  run(compiler, [...flags, ...links, ...files, "-o", draft]);
-  if (processor !== undefined) finish(draft);
-  if (native) run(draft, ["--version"]);
-  renameSync(draft, output);
 }
 
 /** What stands in the executable's place where there is none. */
 function startNodeHost(output) {
+  mkdirSync(path.dirname(output), { recursive: true });
   writeFileSync(output, '#!/usr/bin/env node\nrequire("./cli.cjs");\n');
   chmodSync(output, 0o755);
 }
 
-const args = process.argv.slice(2);
-const trace = args.includes("--trace");
-const target = args.includes("--target") ? args[args.indexOf("--target") + 1] : process.arch;
-const folder = trace ? "build/trace" : target === process.arch ? "dist" : `build/${target}`;
-const output = path.join(root, folder, "ssh-vsock-proxy");
+const { values } = parseArgs({
+  options: {
+    optional: { type: "boolean", default: false },
+    "node-host": { type: "boolean", default: false },
+    target: { type: "string", default: process.arch },
+    trace: { type: "boolean", default: false },
+    libc: { type: "boolean", default: false },
+    program: { type: "string" },
+    output: { type: "string" },
+  },
+});
+const { optional, target, trace, libc } = values;
+const variant = [trace && "trace", libc && "libc", target !== process.arch && target].filter(
+  Boolean,
+);
+const folder = variant.length === 0 ? "dist" : `build/${variant.join("-")}`;
+const output = path.resolve(values.output ?? path.join(root, folder, "ssh-vsock-proxy"));
 try {
-  build({ target, trace, output });
+  if (values["node-host"]) startNodeHost(output);
+  else build({ ...values, output });
 } catch (error) {
   console.error(`The standalone executable was not built: ${error.message}`);
-  if (!args.includes("--optional")) process.exit(1);
+  if (!optional) process.exit(1);
   console.error("It needs a C compiler: sudo apt-get install -y gcc libc6-dev");
   console.error("The Node host stands in its place, and takes longer to start.");
-  mkdirSync(path.dirname(output), { recursive: true });
   startNodeHost(output);
 }

@@ -6,7 +6,7 @@ import path from "node:path";
 import { ensureTools, tool } from "./tools";
 
 const root = path.resolve(__dirname, "..");
-const folders = ["native/shim", "native/addon", "tests/support"];
+const folders = ["native/shim", "native/addon", "tests/support", "bench"];
 
 const files = folders.flatMap((folder) =>
   readdirSync(path.join(root, folder))

@@ -1,5 +1,7 @@
-// npm test: makes sure of the commands that the tests run, then runs every test file, or those that
-// are named. Ends with the exit status of node's test runner.
+// npm test: makes sure of the commands that the tests run, then runs every test file, those of the
+// whole proxy once for each host.
+//
+//     tsx scripts/test.ts [FILE...]     only these, on the host that PROXY_HOST names (node)
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -9,22 +11,55 @@ import { ensureTools } from "./tools";
 const root = path.resolve(__dirname, "..");
 const folders = ["tests", "tests/shim"];
 
-const named = process.argv.slice(2);
-const files = folders.flatMap((folder) =>
-  readdirSync(path.join(root, folder))
-    .filter((name) => name.endsWith(".test.ts"))
-    .map((name) => path.join(folder, name)),
-);
+/** Those that run the proxy as ssh does, by the name of the file. */
+const endToEnd = ["command", "handover", "multiplexer", "paths", "ssh", "vsock"];
 
+const hosts: Record<string, readonly string[]> = {
+  node: endToEnd,
+  standalone: endToEnd,
+  // There is no AF_VSOCK for an emulated processor: the guest's kernel runs this machine's programs.
+  arm64: endToEnd.filter((name) => name !== "vsock"),
+};
+
+const tools = ["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt"];
+const standaloneTools = ["strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"];
+
+function runFiles(files: readonly string[], host?: string): boolean {
+  const { status } = spawnSync(
+    process.execPath,
+    ["--import", "tsx", "--test", "--test-reporter=spec", ...files],
+    {
+      cwd: root,
+      stdio: "inherit",
+      env: { ...process.env, ...(host === undefined ? {} : { PROXY_HOST: host }) },
+    },
+  );
+  return status === 0;
+}
+
+function runAll(): boolean {
+  const names = (files: readonly string[]) => files.map((name) => `tests/${name}.test.ts`);
+  const everywhere = names(endToEnd);
+  const once = folders
+    .flatMap((folder) => readdirSync(path.join(root, folder)).map((name) => `${folder}/${name}`))
+    .filter((file) => file.endsWith(".test.ts") && !everywhere.includes(file));
+  const build = ["scripts/build-standalone.mjs", "--target", "arm64"];
+  if (spawnSync(process.execPath, build, { cwd: root, stdio: "inherit" }).status !== 0)
+    return false;
+  console.log("# what is the same for every host");
+  const results = [runFiles(once)];
+  for (const [host, files] of Object.entries(hosts)) {
+    console.log(`# host: ${host}`);
+    results.push(runFiles(names(files), host));
+  }
+  return results.every((passed) => passed);
+}
+
+const named = process.argv.slice(2);
 try {
-  ensureTools(["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt"]);
+  ensureTools([...tools, ...standaloneTools]);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);
 }
-const run = spawnSync(
-  process.execPath,
-  ["--import", "tsx", "--test", "--test-reporter=spec", ...(named.length > 0 ? named : files)],
-  { cwd: root, stdio: "inherit" },
-);
-process.exit(run.status ?? 1);
+process.exit((named.length > 0 ? runFiles(named) : runAll()) ? 0 : 1);

@@ -26,12 +26,14 @@ const table: Readonly<Record<string, Tool>> = {
   "ssh-keygen": { packages: ["openssh-client"], purpose: "makes throw-away keys" },
   sshd: { packages: ["openssh-server"], purpose: "the throw-away server" },
   socat: { packages: ["socat"], purpose: "puts sshd behind AF_VSOCK" },
+  ncat: { packages: ["ncat"], purpose: "is a relay that the benchmark compares with" },
   "linux.uml": { packages: ["user-mode-linux"], purpose: "a kernel with AF_VSOCK loopback" },
   insmod: { packages: ["kmod"], purpose: "loads that kernel's vsock modules" },
   chrt: { packages: ["util-linux"], purpose: "keeps the vsock loopback from answering" },
-  taskset: { packages: ["util-linux"], purpose: "pins the benchmark to one processor" },
+  taskset: { packages: ["util-linux"], purpose: "pins the guest to its processors" },
   // gcc only recommends the C library's headers.
   cc: { packages: ["gcc", "libc6-dev"], purpose: "compiles the test programs" },
+  prlimit: { packages: ["util-linux"], purpose: "runs the standalone host at its limits" },
   strace: { packages: ["strace"], purpose: "lists the system calls of the standalone host" },
   "aarch64-linux-gnu-gcc": {
     packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],

@@ -3,30 +3,29 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import {
-  copyFileSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { Code, Exit } from "../assembly/code";
 import { MEANINGS } from "../assembly/texts";
 import { proxyCommand, root } from "./support/proxy";
+import { beginRun } from "./support/record";
 import { errno, simulate, type World } from "./support/simulation";
 
 const OK = Buffer.from("OK 1073741824\n");
 const MS = 1_000_000;
 
-function run(args: string[], input?: { env?: NodeJS.ProcessEnv }) {
-  const [program = "", ...words] = proxyCommand();
-  const env = { ...process.env, ...input?.env };
-  return spawnSync(program, [...words, ...args], { encoding: "latin1", env });
+function run(args: string[]) {
+  return start([...proxyCommand(), ...args]);
+}
+
+/** Runs a command that starts the proxy. */
+function start(command: string[]) {
+  const record = beginRun(command);
+  const env = { ...process.env, ...record.env };
+  const ran = spawnSync(command[0] as string, command.slice(1), { encoding: "latin1", env });
+  record.end(ran.status, ran.stderr);
+  return ran;
 }
 
 /** One line, about `what`, without a control character; and the exit status. */
@@ -498,51 +497,13 @@ describe("codes and words", () => {
   });
 });
 
-describe("the Node host", () => {
-  it("takes the bytes of its arguments as they are", () => {
+describe("the bytes of the arguments", () => {
+  it("are taken as they are", () => {
     // Node itself cannot be given what is not UTF-8, so a shell makes it.
     const missing = `unix/nowhere/\\377\\233 'x'`;
     const words = proxyCommand().map((word) => JSON.stringify(word));
     const command = `exec ${words.join(" ")} "$(printf '${missing.replaceAll("'", `'"'"'`)}')" ''`;
-    const { stderr } = spawnSync("/bin/sh", ["-c", command], { encoding: "latin1" });
+    const { stderr } = start(["/bin/sh", "-c", command]);
     assert.match(stderr, /^ssh-vsock-proxy: unix\/nowhere\/\\xff\\x9b 'x': no such socket/);
-  });
-  it("takes them from Node where process.title has overwritten them", () => {
-    const env = { NODE_OPTIONS: "--title=something" };
-    assert.match(run(["unix/käse"], { env }).stderr, /: unix\/k\xc3\xa4se: no such socket/);
-    assert.match(run(["unix/\ufffd"], { env }).stderr, /its bytes are lost/);
-  });
-
-  it("without its addon says what can be done", () => {
-    const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
-    try {
-      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(folder, "cli.cjs"));
-      const args = [path.join(folder, "cli.cjs"), "unix/x"];
-      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
-      assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
-      assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);
-      const [, command = ""] = /Possible solutions:\n- build it: (.*)\n- /.exec(stderr) ?? [];
-
-      // And the first of them is one.
-      const package_ = path.join(folder, "it's here");
-      for (const name of ["package.json", "binding.gyp", "native", "scripts/build-addon.mjs"]) {
-        cpSync(path.join(root, name), path.join(package_, name), { recursive: true });
-      }
-      symlinkSync(path.join(root, "node_modules"), path.join(package_, "node_modules"));
-      mkdirSync(path.join(package_, "dist"));
-      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(package_, "dist/cli.cjs"));
-      const moved = [path.join(package_, "dist/cli.cjs"), "unix/x"];
-      const said = spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr;
-      const [, advice = ""] = /- build it: (.*)\n/.exec(said) ?? [];
-      assert.ok(command.startsWith("npm ") && advice.startsWith("npm "), said);
-      const built = spawnSync("/bin/sh", ["-c", advice], { encoding: "utf8" });
-      assert.equal(built.status, 0, built.stderr);
-      assert.match(
-        spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr,
-        /no such socket/,
-      );
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
   });
 });

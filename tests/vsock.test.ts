@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
@@ -11,17 +11,21 @@ import { ensureTools } from "../scripts/tools";
 import { loadVsock, runInGuest } from "./support/guest";
 import { compile, parseOutcome } from "./support/play-ssh";
 import type { Outcome } from "./support/play-ssh";
-import { proxyCommand } from "./support/proxy";
+import { proxyCommand, traceFolder } from "./support/proxy";
+import { keepRun } from "./support/record";
 import { proxyCommandLine, shellQuote, startSshd } from "./support/sshd";
 import type { Sshd } from "./support/sshd";
+import { documentedCalls, tracedCalls } from "./support/system-calls";
 
+const standalone = process.env["PROXY_HOST"] === "standalone" && traceFolder === undefined;
 const AF_VSOCK = 40;
 const SOCK_STREAM = 1;
 // It takes 20 s on an idle machine; the guest pays for each system call with two context switches.
 const timeoutMs = 600_000;
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
-const big = randomBytes(50_000_000);
+/** As in ssh.test.ts, less where only what the proxy does is looked at. */
+const big = randomBytes(traceFolder === undefined ? 50_000_000 : 1_000_000);
 /** For scp, where it is enough that the copy arrives. */
 const small = big.subarray(0, 5_000_000);
 
@@ -39,11 +43,12 @@ function script(sshd: Sshd, play: string): string {
   return `
 cd ${folder}
 
-# fact NAME COMMAND...: keeps how COMMAND ended and what it wrote.
+# fact NAME COMMAND...: keeps how COMMAND ended, what it wrote, and the proxy's imports.
 fact() {
   name=$1
   shift
-  "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
+  printf '%s\\n' "$@" >"facts/$name.command"
+  SHIM_TRACE=${folder}/facts/$name.trace "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
   echo $? >"facts/$name.exit"
 }
 
@@ -82,6 +87,11 @@ wait_for test -S /run/ssh-unix-local/socket
 play passed "--read 4 --read-ms 10000" vsock/1 22
 play passed-host "--read 4 --read-ms 10000" vsock/host 22
 play other-port "" vsock/1 23
+${
+  standalone
+    ? `fact calls ${shellQuote(play)} --result facts/calls.json -- strace -f -qq -o facts/calls.log ${proxy} vsock/1 22`
+    : ""
+}
 play no-transport "" vsock/4711 22
 play no-hypervisor "" vsock/hypervisor 22
 
@@ -129,6 +139,7 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
     await writeFile(path.join(sshd.folder, "small"), small);
     const guest = await runInGuest(script(sshd, await compile("play-ssh")), { timeoutMs });
     assert.deepEqual(guest, { exit: 0, stdout: "", stderr: "" });
+    if (traceFolder !== undefined) await record();
   });
   after(async () => {
     for (const cleanUp of cleanUps) await cleanUp();
@@ -147,6 +158,18 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
     assert.equal(exit, 0, stderr);
     const json = await readFile(path.join(sshd.folder, "facts", `${name}.json`), "utf8");
     return parseOutcome(json, Buffer.from(stderr));
+  }
+
+  /** Records the script's runs, in the order of their names. */
+  async function record(): Promise<void> {
+    const facts = path.join(sshd.folder, "facts");
+    const commands = (await readdir(facts)).filter((file) => file.endsWith(".command"));
+    for (const name of commands.map((file) => path.basename(file, ".command")).sort()) {
+      const read = (what: string) => readFile(path.join(facts, `${name}.${what}`));
+      const command = (await read("command")).toString().trimEnd().split("\n");
+      const { exit, stderr } = await (command.includes("--result") ? played(name) : fact(name));
+      keepRun(command, exit, stderr, await read("trace"));
+    }
   }
 
   async function refused(name: string, exit: number, line: RegExp): Promise<void> {
@@ -203,6 +226,19 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
 
   it("passes one byte and one blocking socket with every option as it was", () =>
     passed("passed", 1));
+
+  if (standalone) {
+    it("makes no system call that docs/standalone.md does not list", async () => {
+      const { exit, stderr } = await fact("calls");
+      assert.equal(exit, 0, stderr);
+      const [first, ...calls] = tracedCalls(path.join(sshd.folder, "facts/calls.log"));
+      assert.deepEqual([first, calls.at(-1)], ["execve", "exit_group"]);
+      assert.deepEqual(
+        calls.filter((name) => !documentedCalls().includes(name)),
+        [],
+      );
+    });
+  }
 
   // Without a transport to the hypervisor the kernel loops CID 2 back (vsock_use_local_transport).
   it("vsock/host is CID 2", () => passed("passed-host", 2));

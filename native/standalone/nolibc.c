@@ -21,8 +21,10 @@
 
 #include "syscall.h"
 
-#if defined(__GLIBC__) && !__GLIBC_PREREQ(2, 33)
-#error "stat and fstat are no functions of a C library before glibc 2.33"
+#ifdef __GLIBC__
+#if !__GLIBC_PREREQ(2, 33)
+#error "glibc before 2.33 has no function stat: build with --libc"
+#endif
 #endif
 
 static int last_error;
@@ -152,7 +154,12 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
     return CALL3(recvmsg, fd, message, flags);
 }
 
-// ---- bytes; compiled so that no loop here becomes a call of the function that it is
+// ---- bytes
+
+// So that no loop becomes a call of the function that it stands in; clang takes -ffreestanding for it.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-loop-distribute-patterns")
+#endif
 
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
 

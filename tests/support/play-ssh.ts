@@ -6,7 +6,9 @@ import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { constants } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
-import { root } from "./proxy";
+import { proxyCommand, root, traceFolder } from "./proxy";
+import { beginRun } from "./record";
+import type { Run } from "./record";
 
 export interface PlaySshOptions {
   uid?: number;
@@ -193,6 +195,13 @@ export function parseOutcome(json: string, stderrBytes: Buffer): Outcome {
   return outcome;
 }
 
+/** Records a run of the proxy; what else play-ssh may run is nothing to compare. */
+function recorded(command: readonly (string | Buffer)[], options: PlaySshOptions): Run | undefined {
+  const program = traceFolder === undefined ? undefined : proxyCommand().at(-1);
+  if (program === undefined || !command.includes(program)) return undefined;
+  return beginRun(["play-ssh", ...playSshArguments([], options), ...command]);
+}
+
 /** Runs `command` with ssh's descriptors and waits for its end; rejects where play-ssh fails. */
 export async function playSsh(
   command: readonly (string | Buffer)[],
@@ -200,9 +209,10 @@ export async function playSsh(
 ): Promise<Outcome> {
   const words = [await compile("play-ssh"), ...playSshArguments(command, options)];
   if (options.processor !== undefined) words.unshift("taskset", "-c", String(options.processor));
+  const record = recorded(command, options);
   const child = spawn(words[0] as string, words.slice(1), {
     cwd: options.cwd,
-    env: options.env ?? process.env,
+    env: { ...(options.env ?? process.env), ...record?.env },
     stdio: ["ignore", "ignore", "pipe", "pipe"],
   });
   const collect = (fd: 2 | 3) => {
@@ -219,5 +229,7 @@ export async function playSsh(
   if (status !== 0) {
     throw new Error(`play-ssh failed (${status}): ${Buffer.concat(stderr).toString()}`);
   }
-  return parseOutcome(Buffer.concat(json).toString(), Buffer.concat(stderr));
+  const outcome = parseOutcome(Buffer.concat(json).toString(), Buffer.concat(stderr));
+  record?.end(outcome.exit ?? outcome.signal, outcome.stderrBytes);
+  return outcome;
 }

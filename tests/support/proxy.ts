@@ -1,4 +1,5 @@
 // The command under test. One suite runs against every host of the proxy; PROXY_HOST picks it.
+// With PROXY_TRACE it is the host's debug build, and what it does is recorded (record.ts).
 
 import { existsSync } from "node:fs";
 import path from "node:path";
@@ -7,9 +8,13 @@ import { tool } from "../../scripts/tools";
 
 export const root = path.resolve(__dirname, "../..");
 
+/** The folder for the records, where there shall be any. */
+export const traceFolder = process.env["PROXY_TRACE"];
+const built = path.join(root, traceFolder === undefined ? "dist" : "build/trace");
+
 const hosts: Record<string, () => string[]> = {
-  node: () => [process.execPath, path.join(root, "dist/cli.cjs")],
-  standalone: () => [path.join(root, "dist/ssh-vsock-proxy")],
+  node: () => [process.execPath, path.join(built, "cli.cjs")],
+  standalone: () => [path.join(built, "ssh-vsock-proxy")],
   /** The standalone host for AArch64, in user-mode emulation. */
   arm64: () => [tool("qemu-aarch64"), path.join(root, "build/arm64/ssh-vsock-proxy")],
 };

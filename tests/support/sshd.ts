@@ -19,6 +19,7 @@ import os from "node:os";
 import path from "node:path";
 
 import { ensureTools, tool } from "../../scripts/tools";
+import { beginRun } from "./record";
 
 /** How a program ended, and all it wrote. */
 export interface Finished {
@@ -35,6 +36,8 @@ export interface RunOptions {
    * After this time its whole process group is killed and the promise rejects; 60,000 unless told.
    */
   timeoutMs?: number;
+  /** More of its environment. */
+  env?: NodeJS.ProcessEnv;
 }
 
 /** Where to listen: a path, or a name of the abstract namespace (unix(7)). */
@@ -121,8 +124,8 @@ export async function startSshd(proxy: readonly string[]): Promise<Sshd> {
       servers.push(listener);
       if (name.startsWith("\0")) checkAbstract(name);
     },
-    ssh: (args, run) => runProgram(["ssh", "-F", inside("ssh_config"), ...args], run),
-    scp: (args, run) => runProgram(["scp", "-F", inside("ssh_config"), ...args], run),
+    ssh: (args, run) => runClient(["ssh", "-F", inside("ssh_config"), ...args], run),
+    scp: (args, run) => runClient(["scp", "-F", inside("ssh_config"), ...args], run),
     log() {
       try {
         return readFileSync(inside("sshd.log"), "utf8");
@@ -254,13 +257,22 @@ function checkAbstract(name: string): void {
   }
 }
 
+/** Runs ssh or scp, which runs the proxy. */
+async function runClient(command: readonly string[], options?: RunOptions): Promise<Finished> {
+  const record = beginRun(command);
+  const ran = await runProgram(command, { ...options, env: record.env });
+  record.end(ran.exit ?? ran.signal, ran.stderr);
+  return ran;
+}
+
 async function runProgram(command: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const { input, timeoutMs = 60_000 } = options;
+  const { input, timeoutMs = 60_000, env } = options;
   // A session of its own: ssh finds no terminal to ask at, and a time limit takes the proxy along
   // with ssh.
   const child = spawn(command[0] as string, command.slice(1), {
     stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     detached: true,
+    env: { ...process.env, ...env },
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];

@@ -1,0 +1,101 @@
+// What one run of the benchmark has found: what report.ts prints and plot.ts draws.
+
+import { readFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { spawnSync } from "node:child_process";
+
+import { root } from "../tests/support/proxy";
+import { tool } from "../scripts/tools";
+
+export type Scheme = "unix/" | "vsock-mux/";
+
+/** Names that rows, ratios and targets share. */
+export const standalone = "standalone";
+export const nodeHost = "Node host";
+export const systemd = "systemd-ssh-proxy";
+export const baseline = "/bin/true";
+export const nodeAlone = "node -e 0";
+
+export interface Row {
+  name: string;
+  /** What the proxy is told to connect to; nothing for what is no proxy. */
+  scheme?: Scheme;
+  /** ssh talks through it and does not wait for its end: its times are those of the first byte. */
+  relay: boolean;
+  minMs: number;
+  medianMs: number;
+  p99Ms: number;
+  /** Until the descriptor was there, where one is handed over. */
+  handedOverMs?: number;
+  /** Until the first byte of the server's greeting was there. */
+  firstByteMs?: number;
+  cpuMs: number;
+  memoryKb: number;
+}
+
+/** Proxies that were there at the same time; medians of what all took together. */
+export interface CrowdRow {
+  name: string;
+  size: number;
+  /** In all the crowds of this kind. */
+  failed: number;
+  cpuMs: number;
+  wallMs: number;
+  pssKb: number;
+  privateKb: number;
+  pageTablesKb: number;
+}
+
+export interface Results {
+  versions: string[];
+  machine: string;
+  load: number;
+  processor: number;
+  peers: number;
+  rounds: number;
+  warmUp: number;
+  crowds: number;
+  rows: Row[];
+  crowdRows: CrowdRow[];
+  /** What went wrong in 64 MiB of address space; nothing where nothing did. */
+  smallAddressSpace: string | null;
+  /** How systemd-ssh-proxy was run; null where none was found. */
+  systemdRemark: string | null;
+}
+
+/** The value below or at which `part` of the values are (nearest rank). */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? NaN;
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** The first thing that a command says of itself that looks like this. */
+function versionOf(command: string, args: readonly string[], pattern: RegExp): string {
+  const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
+  return pattern.exec(`${stdout}${stderr}`)?.[1] ?? "of unknown version";
+}
+
+export function versions(systemdVersion: string | undefined): string[] {
+  const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+    version: string;
+  };
+  return [
+    `ssh-vsock-proxy ${version}`,
+    `Node ${process.version}`,
+    `/bin/true ${versionOf("/bin/true", ["--version"], /^true \((.*)$/m).replace(")", "")}`,
+    versionOf("getconf", ["GNU_LIBC_VERSION"], /^(.+)$/m),
+    ...(systemdVersion === undefined ? [] : [`systemd-ssh-proxy ${systemdVersion}`]),
+    `socat ${versionOf(tool("socat"), ["-V"], /version (\S+)/)}`,
+    `ncat ${versionOf(tool("ncat"), ["--version"], /Version (\S+)/)}`,
+  ];
+}
+
+export function machine(processors: number): string {
+  const release = /^\d+(\.\d+)*/.exec(os.release())?.[0] ?? os.release();
+  return `${os.cpus()[0]?.model.trim() ?? "?"}, ${processors} processors, Linux ${release}`;
+}

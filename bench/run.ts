@@ -1,0 +1,251 @@
+// npm run bench: how long ssh waits for the proxy, and what the proxy takes meanwhile, next to what a
+// process costs at all, what Node costs, and what others' proxies and relays cost.
+//
+//     tsx bench/run.ts [OPTIONS]
+//
+//     --rounds N     measured runs of each command (default 200, which is the least)
+//     --crowds N     crowds of each size (default 11); 0: none
+//     --quick        10 rounds and one crowd, to see that all works; no plot
+//     --peers N      the processor of what answers (default: that of the commands)
+//     --plot FILE    where an SVG goes
+//     --from FILE    reports on what an earlier run has left in build/bench/results.json
+//
+// It prints Markdown. What the numbers mean, and what is done for them to mean it, is in the heads of
+// race.c and crowd.c; results.json has what the report and the plot are made of.
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+
+import { ensureTools, tool } from "../scripts/tools";
+import { allowedProcessors } from "../tests/support/processors";
+import { root } from "../tests/support/proxy";
+import { build, crowd, memory, race, withSockets } from "./harness";
+import type { Command, Crowd, CrowdRun, Run, Sockets } from "./harness";
+import { plot } from "./plot";
+import { report } from "./report";
+import {
+  baseline,
+  machine,
+  median,
+  nodeAlone,
+  nodeHost,
+  quantile,
+  standalone,
+  systemd,
+  versions,
+} from "./results";
+import type { CrowdRow, Results, Row, Scheme } from "./results";
+import { findSystemdSshProxy } from "./systemd";
+import type { SystemdSshProxy } from "./systemd";
+
+const fewestRounds = 200;
+const memoryRounds = 5;
+
+interface Plan {
+  rounds: number;
+  warmUp: number;
+  crowds: number;
+  processor: number;
+  peers: number;
+}
+
+interface Host {
+  name: string;
+  command: readonly string[];
+  /** The largest crowd of these. */
+  most: number;
+  /** What a crowd's need beyond that. */
+  patience: readonly string[];
+}
+
+function hosts(theirs: SystemdSshProxy | undefined): Host[] {
+  const ours: Host[] = [
+    {
+      name: standalone,
+      command: [path.join(root, "dist/ssh-vsock-proxy")],
+      most: 500,
+      patience: [],
+    },
+    {
+      name: nodeHost,
+      command: [process.execPath, path.join(root, "dist/cli.cjs")],
+      most: 100,
+      // On one processor the first of a hundred has waited for 4 s when the last is there.
+      patience: ["--timeout", "60"],
+    },
+  ];
+  for (const file of ours.flatMap(({ command }) => command)) {
+    if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build\` first`);
+  }
+  if (theirs === undefined) return ours;
+  return [...ours, { name: systemd, command: theirs.command, most: 500, patience: [] }];
+}
+
+type Candidate = Command & { scheme?: Scheme };
+
+function candidates(proxies: readonly Host[], sockets: Sockets): Candidate[] {
+  const schemes: [Scheme, string][] = [
+    ["unix/", sockets.unix],
+    ["vsock-mux/", sockets.multiplexer],
+  ];
+  return [
+    { name: baseline, kind: "plain", argv: ["/bin/true"] },
+    { name: nodeAlone, kind: "plain", argv: [process.execPath, "-e", "0"] },
+    ...proxies.flatMap(({ name, command }) =>
+      schemes.map(([scheme, socket]): Candidate => {
+        const address = scheme.replace(/\/$/, socket);
+        return { name, scheme, kind: "pass", argv: [...command, address, "22"] };
+      }),
+    ),
+    {
+      name: "socat",
+      scheme: "unix/",
+      kind: "relay",
+      argv: [tool("socat"), "STDIO", `UNIX-CONNECT:${sockets.unix}`],
+    },
+    { name: "ncat", scheme: "unix/", kind: "relay", argv: [tool("ncat"), "-U", sockets.unix] },
+  ];
+}
+
+function summarize(candidate: Candidate, runs: readonly Run[], memories: readonly number[]): Row {
+  const { name, scheme, kind } = candidate;
+  const waits = runs.map(({ endedMs, greetedMs }) => (kind === "relay" ? greetedMs : endedMs));
+  return {
+    name,
+    ...(scheme === undefined ? {} : { scheme }),
+    relay: kind === "relay",
+    minMs: Math.min(...waits),
+    medianMs: median(waits),
+    p99Ms: quantile(waits, 0.99),
+    ...(kind === "pass"
+      ? { handedOverMs: median(runs.map(({ handedOverMs }) => handedOverMs)) }
+      : {}),
+    ...(kind === "plain" ? {} : { firstByteMs: median(runs.map(({ greetedMs }) => greetedMs)) }),
+    cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
+    memoryKb: median(memories),
+  };
+}
+
+async function runOneByOne(
+  all: readonly Candidate[],
+  sockets: Sockets,
+  plan: Plan,
+): Promise<Row[]> {
+  const memories = await memory(all, sockets, { ...plan, rounds: memoryRounds, warmUp: 1 });
+  const runs = await race(all, sockets, plan);
+  return all.map((candidate, i) => summarize(candidate, runs[i] ?? [], memories[i] ?? []));
+}
+
+function summarizeCrowd({ name, size }: Crowd, runs: readonly CrowdRun[]): CrowdRow {
+  const of = (key: keyof CrowdRun) => median(runs.map((run) => run[key]));
+  return {
+    name,
+    size,
+    failed: runs.reduce((sum, { failed }) => sum + failed, 0),
+    cpuMs: of("cpuMs"),
+    wallMs: of("wallMs"),
+    pssKb: of("pssKb"),
+    privateKb: of("privateKb"),
+    pageTablesKb: of("pageTablesKb"),
+  };
+}
+
+async function runManyAtOnce(
+  proxies: readonly Host[],
+  sockets: Sockets,
+  plan: Plan,
+): Promise<CrowdRow[]> {
+  if (plan.crowds === 0) return [];
+  const all = [1, 10, 100, 500].flatMap((size) =>
+    proxies
+      .filter(({ most }) => size <= most)
+      .map(({ name, command, patience }): Crowd => {
+        const argv = [...command, ...patience, `vsock-mux${sockets.multiplexer}`, "22"];
+        return { name, size, argv };
+      }),
+  );
+  const runs = await crowd(all, sockets, { rounds: plan.crowds, processor: plan.processor });
+  return all.map((one, i) => summarizeCrowd(one, runs[i] ?? []));
+}
+
+/** Runs the command in 64 MiB of address space; gives what went wrong. */
+async function inSmallAddressSpace(command: Command, sockets: Sockets): Promise<string | null> {
+  const limit = ["/bin/sh", "-c", 'ulimit -v 65536 && exec "$@"', "sh"];
+  const limited = { ...command, argv: [...limit, ...command.argv] };
+  try {
+    await race([limited], sockets, { rounds: 1, warmUp: 0, processor: -1, peers: -1 });
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+async function measure(plan: Plan): Promise<Results> {
+  ensureTools(["cc", "socat", "ncat"]);
+  const theirs = findSystemdSshProxy();
+  const proxies = hosts(theirs);
+  const facts = {
+    versions: versions(theirs?.version),
+    machine: machine(allowedProcessors().length),
+    load: os.loadavg()[0] ?? NaN,
+    systemdRemark: theirs?.remark ?? null,
+  };
+  console.error("One by one, and then many at once: this takes a few minutes.");
+  return await withSockets(async (sockets) => {
+    const all = candidates(proxies, sockets);
+    const rows = await runOneByOne(all, sockets, plan);
+    const crowdRows = await runManyAtOnce(proxies, sockets, plan);
+    const ours = all.find(({ name }) => name === standalone) as Candidate;
+    const smallAddressSpace = await inSmallAddressSpace(ours, sockets);
+    return { ...facts, ...plan, rows, crowdRows, smallAddressSpace };
+  });
+}
+
+function count(name: string, text: string | undefined, otherwise: number, least: number): number {
+  const value = text === undefined ? otherwise : Number(text);
+  if (!Number.isInteger(value) || value < least) {
+    throw new Error(`--${name} ${text ?? ""}: it must be a number, and at least ${least}`);
+  }
+  return value;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: "string" },
+      crowds: { type: "string" },
+      quick: { type: "boolean", default: false },
+      peers: { type: "string" },
+      plot: { type: "string" },
+      from: { type: "string" },
+    },
+  });
+  // The last one: interrupts and others' work are often on the first.
+  const processor = allowedProcessors().at(-1) ?? 0;
+  const plan: Plan = {
+    rounds: values.quick ? 10 : count("rounds", values.rounds, fewestRounds, fewestRounds),
+    warmUp: values.quick ? 1 : 10,
+    crowds: values.quick ? 1 : count("crowds", values.crowds, 11, 0),
+    processor,
+    peers: count("peers", values.peers, processor, 0),
+  };
+  let results: Results;
+  if (values.from === undefined) {
+    results = await measure(plan);
+    writeFileSync(path.join(build, "results.json"), `${JSON.stringify(results, undefined, 1)}\n`);
+  } else {
+    results = JSON.parse(readFileSync(values.from, "utf8")) as Results;
+  }
+  console.log(report(results));
+  if (values.plot !== undefined && !values.quick) {
+    writeFileSync(values.plot, await plot(results));
+    console.error(`\nThe plot is in ${values.plot}.`);
+  }
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});
