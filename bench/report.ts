@@ -164,9 +164,10 @@ function conditions(results: Results): string {
   const { machine, load, processor, peers, rounds, warmUp, rows, systemdRemark } = results;
   const node = find(rows, nodeAlone);
   const share = node === undefined ? NaN : (100 * node.cpuMs) / node.medianMs;
+  const busy = share < 90 ? ", which lengthens long runs more than short ones" : "";
   return list([
     results.versions.join(", "),
-    `${machine}, load average ${load.toFixed(1)}; \`${nodeAlone}\` had the processor for ${share.toFixed(0)} % of its time, others for the rest`,
+    `${machine}, load average ${load.toFixed(1)}; \`${nodeAlone}\` had the processor for ${share.toFixed(0)} % of its time, others for the rest${busy}`,
     `${systemd}: ${systemdRemark ?? "not found. `npm run bench:fetch` brings Debian's newest; or SYSTEMD_SSH_PROXY names one"}`,
     `${rounds} runs of each, interleaved, after ${warmUp} for warm-up; each directly after one of the same command that does not count`,
     peers === processor

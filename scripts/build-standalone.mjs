@@ -6,7 +6,7 @@
 //
 //     --optional        a failure is told and no more: what starts the Node host is put in its place
 //     --node-host       only puts that in its place: a package is for every processor
-//     --target arm64    the executable for that processor, build/arm64/ssh-vsock-proxy
+//     --target NAME     the executable for that processor, x64 or arm64: build/NAME/ssh-vsock-proxy
 //     --trace           the debug build, build/trace/ssh-vsock-proxy: SHIM_TRACE names a file to
 //                       which each import is written
 //     --libc            links the system's C library, statically, as for every processor for which
@@ -14,7 +14,8 @@
 //     --program FOLDER  where proxy.c and proxy.h are, if not in dist/standalone
 //     --output FILE     the executable, if not one of the above
 //
-// CC names the compiler; where it is not set, cc, and for another processor Debian's cross compiler.
+// CC names the compiler, with options if need be; where it is not set it is cc. For another processor
+// than this one it is Debian's cross compiler, or CC_FOR_TARGET.
 
 import { spawnSync } from "node:child_process";
 import {
@@ -73,10 +74,15 @@ const compilerFlags = [
   "-fstack-protector-strong",
 ];
 
-const linkerFlags = ["-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack"];
-
 /** Without a C library: docs/standalone.md has what that brings. */
 const aloneFlags = [
+  // Some compilers set it, and then call functions of glibc's that check (Ubuntu, Gentoo, Nix).
+  "-U_FORTIFY_SOURCE",
+];
+
+const linkerFlags = ["-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noexecstack"];
+
+const aloneLinkerFlags = [
   "-nostdlib",
   "-static-pie",
   "-Wl,-z,relro,-z,now",
@@ -90,7 +96,9 @@ function run(command, args) {
     cwd: root,
     encoding: "utf8",
   });
-  if (error !== undefined) throw new Error(`${command}: ${error.message}`);
+  if (error !== undefined) {
+    throw Object.assign(new Error(`${command}: ${error.message}`), { code: error.code });
+  }
   if (status !== 0) throw new Error(`${command} ended with status ${status}:\n${stdout}${stderr}`);
   return stderr;
 }
@@ -138,15 +146,40 @@ function finish(file) {
   writeFileSync(file, bytes);
 }
 
+/** The compiler and its own options. */
+function compilerFor(target) {
+  const native = target === process.arch;
+  const named = process.env[native ? "CC" : "CC_FOR_TARGET"];
+  return (named ?? (native ? "cc" : processors[target].compiler)).split(" ").filter(Boolean);
+}
+
+/** Compiles without a C library: `draft` is the executable. */
+function buildAlone(compile, { flags, files, target, draft }) {
+  const all = [...flags, ...aloneFlags, ...processors[target].flags];
+  const object = `${draft}.o`;
+  try {
+    compile([...all, "-ffreestanding", "-c", "native/standalone/nolibc.c", "-o", object]);
+    const start = ["native/standalone/start.c", object];
+    compile([...all, ...linkerFlags, ...aloneLinkerFlags, ...files, ...start, "-o", draft]);
+    finish(draft);
+  } finally {
+    rmSync(object, { force: true });
+  }
+}
+
+function buildWithLibrary(compile, { flags, files, draft }) {
+  compile([...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
+}
+
 function build({ program, target, trace, libc, output }) {
   const generated = path.resolve(root, program ?? "dist/standalone");
   const translated = path.join(generated, "proxy.c");
-  if (!existsSync(translated)) {
-    throw new Error(`${translated} is not there yet: \`npm run build\` makes it`);
-  }
+  if (!existsSync(translated)) throw new Error(`${translated} is missing: run \`npm run build\``);
   const native = target === process.arch;
-  const processor = processors[target];
-  const compiler = process.env["CC"] ?? (native ? "cc" : processor.compiler);
+  const known = Object.hasOwn(processors, target);
+  if (!native && !known) throw new Error(`--target ${target}: it is x64 or arm64`);
+  const [compiler, ...options] = compilerFor(target);
+  const compile = (args) => run(compiler, [...options, ...args]);
   const draft = `${output}.${process.pid}`;
   const files = [...sources, translated];
   const flags = [...compilerFlags, `-I${generated}`];
@@ -156,61 +189,63 @@ function build({ program, target, trace, libc, output }) {
     flags.push(...imports().map((name) => `-Wl,--wrap=shim_${name}`));
   }
   try {
-    if (libc || processor === undefined) {
-      run(compiler, [...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
+    if (libc || !known) {
+      buildWithLibrary(compile, { flags, files, draft });
     } else {
-      flags.push(...processor.flags);
-      run(compiler, [
-        ...flags,
-        "-ffreestanding",
-        "-c",
-        "native/standalone/nolibc.c",
-        "-o",
-        `${draft}.o`,
-      ]);
-      files.push("native/standalone/start.c", `${draft}.o`);
-      run(compiler, [...flags, ...linkerFlags, ...aloneFlags, ...files, "-o", draft]);
-      finish(draft);
+      try {
+        buildAlone(compile, { flags, files, target, draft });
+      } catch (error) {
+        // No compiler at all, or one for another processor: there is nothing else to try.
+        if (error.code === "ENOENT" || !native) throw error;
+        console.error(
+          `It does not build without a C library, and so is linked with one: ${error.message}`,
+        );
+        buildWithLibrary(compile, { flags, files, draft });
+      }
     }
     if (native && program === undefined) run(draft, ["--version"]);
+    chmodSync(draft, 0o755);
     renameSync(draft, output);
   } finally {
-    rmSync(`${draft}.o`, { force: true });
     rmSync(draft, { force: true });
   }
 }
 
 /** What stands in the executable's place where there is none. */
 function startNodeHost(output) {
+  const draft = `${output}.${process.pid}`;
   mkdirSync(path.dirname(output), { recursive: true });
-  writeFileSync(output, '#!/usr/bin/env node\nrequire("./cli.cjs");\n');
-  chmodSync(output, 0o755);
+  writeFileSync(draft, '#!/usr/bin/env node\nrequire("./cli.cjs");\n');
+  chmodSync(draft, 0o755);
+  renameSync(draft, output);
 }
 
 const { values } = parseArgs({
   options: {
     optional: { type: "boolean", default: false },
     "node-host": { type: "boolean", default: false },
-    target: { type: "string", default: process.arch },
+    target: { type: "string" },
     trace: { type: "boolean", default: false },
     libc: { type: "boolean", default: false },
     program: { type: "string" },
     output: { type: "string" },
   },
 });
-const { optional, target, trace, libc } = values;
-const variant = [trace && "trace", libc && "libc", target !== process.arch && target].filter(
-  Boolean,
-);
+const { optional, target = process.arch, trace, libc } = values;
+const variant = [trace && "trace", libc && "libc", values.target].filter(Boolean);
 const folder = variant.length === 0 ? "dist" : `build/${variant.join("-")}`;
 const output = path.resolve(values.output ?? path.join(root, folder, "ssh-vsock-proxy"));
+// In a checkout `npm ci` comes before `npm run build`: there is nothing to build from yet.
+const tooEarly = optional && !existsSync(path.join(root, "dist/proxy.wasm"));
 try {
   if (values["node-host"]) startNodeHost(output);
-  else build({ ...values, output });
+  else if (!tooEarly) build({ ...values, target, output });
 } catch (error) {
   console.error(`The standalone executable was not built: ${error.message}`);
+  if (error.code === "ENOENT") {
+    console.error("It needs a C compiler: sudo apt-get install -y gcc libc6-dev");
+  }
   if (!optional) process.exit(1);
-  console.error("It needs a C compiler: sudo apt-get install -y gcc libc6-dev");
   console.error("The Node host stands in its place, and takes longer to start.");
   startNodeHost(output);
 }

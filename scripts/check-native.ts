@@ -6,7 +6,7 @@ import path from "node:path";
 import { ensureTools, tool } from "./tools";
 
 const root = path.resolve(__dirname, "..");
-const folders = ["native/shim", "native/addon", "tests/support", "bench"];
+const folders = ["native/shim", "native/standalone", "native/addon", "tests/support", "bench"];
 
 const files = folders.flatMap((folder) =>
   readdirSync(path.join(root, folder))
@@ -15,7 +15,8 @@ const files = folders.flatMap((folder) =>
 );
 const headers = path.resolve(path.dirname(process.execPath), "../include/node");
 const languages: Record<string, string[]> = {
-  ".c": ["-std=c11", "-D_GNU_SOURCE"],
+  // main.c includes what wasm2c has made.
+  ".c": ["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone", "-isystem", "dist/standalone"],
   ".cc": [
     "-std=c++17",
     "-isystem",

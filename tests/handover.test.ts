@@ -155,6 +155,15 @@ describe("the hand-over", () => {
     handedOver(await proxy("unix", { ...talk, readMs: 20_000, stderr: "closed" }));
   });
 
+  for (const stderr of ["inherit", "closed"] as const) {
+    it(`-v, and stderr is ${stderr}: the connection is handed over`, async () => {
+      const outcome = await proxy("vsock-mux", { ...talk, readMs: 20_000, stderr }, ["-v"]);
+      const steps = outcome.stderr.match(/^ssh-vsock-proxy: .* ms: .*\n/gm) ?? [];
+      assert.equal(steps.length, stderr === "closed" ? 0 : 4, outcome.stderr);
+      handedOver({ ...outcome, stderr: outcome.stderr.replace(steps.join(""), "") });
+    });
+  }
+
   it("stderr is closed: a failure has its exit code, and nothing goes elsewhere", async () => {
     const command = [...proxyCommand(), `unix${folder}/missing`, "22"];
     const outcome = await playSsh(command, { stderr: "closed" });

@@ -14,11 +14,6 @@
 //   whether the guest's bytes were there behind it, whether the end of a peer that leaves was seen
 //   by the request or behind it, and, of any socket, by this wait or only by the read that follows.
 // - A wait that ends without an event, before its time. The kernel may wake anybody for nothing.
-//
-// And what is the host's own:
-// - The program's name, argv[0]: how it was started. What lies behind the arguments in the memory is
-//   told by the distance from there.
-// - What becomes of a line where stderr is closed: Node has opened /dev/null in its place.
 // - Of `ssh -v`, ssh's own words.
 // Nothing else is: not even the addresses in the program's memory, because it is one program.
 

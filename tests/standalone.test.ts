@@ -4,7 +4,15 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -49,7 +57,10 @@ interface Build {
   emulator: () => string[];
   compiler: string;
   objdump: string;
-  /** How a system call's number is put where the kernel expects it, and how it is called. */
+  /**
+   * What writes to the register in which the kernel expects a call's number, with that number if it
+   * is one; and how the kernel is called.
+   */
   number: RegExp;
   call: RegExp;
 }
@@ -60,15 +71,15 @@ const builds: Record<string, Build> = {
     emulator: () => [],
     compiler: "cc",
     objdump: "objdump",
-    number: /mov +\$0x([0-9a-f]+),%eax$/,
-    call: /\tsyscall/,
+    number: /\tmov +\$0x([0-9a-f]+),%eax$|,%[er]?a[xl]$/,
+    call: /\t(syscall|sysenter|int +\$0x80)/,
   },
   arm64: {
     file: path.join(root, "build/arm64/ssh-vsock-proxy"),
     emulator: () => [tool("qemu-aarch64")],
     compiler: "aarch64-linux-gnu-gcc",
     objdump: "aarch64-linux-gnu-objdump",
-    number: /mov\tx8, #0x([0-9a-f]+)/,
+    number: /\tmov\tx8, #0x([0-9a-f]+)|\t\w+\t[wx]8, /,
     call: /\tsvc\t/,
   },
 };
@@ -160,7 +171,10 @@ for (const [processor, { file, emulator, compiler, objdump, number, call }] of O
       const found = new Set<string>();
       let last: string | undefined;
       for (const line of code.stdout.split("\n")) {
-        last = number.exec(line)?.[1] ?? last;
+        // Where one comes from elsewhere, nothing is known of the register.
+        if (/>:$|\t(ret|j\w+|b|b\.\w+|cbn?z)\b/.test(line)) last = undefined;
+        const written = number.exec(line);
+        if (written !== null) last = written[1];
         if (!call.test(line)) continue;
         assert.ok(last !== undefined, `whose call is this? ${line}`);
         found.add(names.get(parseInt(last, 16)) ?? `number ${last}`);
@@ -262,9 +276,10 @@ describe("the standalone executable at a limit", () => {
     const address = `unix${folder}/${"d".repeat(200)}/s`;
     fails(await limited(["--nofile=4"], [address]), /too many open files/);
   });
-  it("does with a stack of 16 KiB", async () => {
-    const { exit, stderr } = await limited(["--stack=16384"], ["--version"]);
-    assert.deepEqual([exit, stderr], [0, "ssh-vsock-proxy 0.1.0\n"]);
+  it("does with a stack of 16 KiB, for the longest way that there is to connect, too", async () => {
+    const address = `unix${folder}/${"d".repeat(200)}/s`;
+    const { exit, signal, stderr } = await limited(["--stack=16384"], [address]);
+    assert.deepEqual({ exit, signal }, { exit: 68, signal: null }, stderr);
   });
   it("keeps its exit status where stderr's file must not grow", () => {
     const script = `exec "$0" --fsize=0 "$1" unix${folder}/none 2>>"$2"`;
@@ -364,7 +379,34 @@ describe("building the standalone executable", () => {
     const said = spawnSync(file, ["unix/nowhere/s"], { encoding: "utf8" });
     assert.equal(said.status, 68);
     assert.match(said.stderr, /^ssh-vsock-proxy: unix\/nowhere\/s: no such socket/);
+    // Where the addon could not be built either, the command says what can be done.
+    rmSync(path.join(dist, "ssh-vsock-proxy.node"));
+    const lost = spawnSync(file, ["unix/nowhere/s"], { encoding: "utf8" });
+    assert.equal(lost.status, 71);
+    assert.match(lost.stderr, /the native addon did not load: [^]*apt-get install/);
     assert.equal(build(["--output", file], { CC: "no-such-compiler" }).status, 1);
+  });
+
+  it("works with a compiler that has functions of glibc's check, and with options in CC", async () => {
+    // As Ubuntu's gcc does on its own.
+    const compiler = path.join(folder, "cautious");
+    await writeFile(compiler, '#!/bin/sh\nexec cc -D_FORTIFY_SOURCE=2 "$@"\n', { mode: 0o755 });
+    const file = path.join(folder, "fortified");
+    const made = build(["--output", file], { CC: `${compiler} -pipe` });
+    assert.deepEqual(made, { status: 0, output: "" });
+    assert.equal(readElf(file).segments.filter(({ type }) => type === PT.LOAD).length, 2);
+  });
+
+  it("links a C library where it does not do without", () => {
+    // A linker that knows no ASSERT and no layout of ours would fail in the same way.
+    const compiler = path.join(folder, "unable");
+    const script = 'case "$*" in *nostdlib*) exit 1 ;; esac; exec cc "$@"';
+    writeFileSync(compiler, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const file = path.join(folder, "linked");
+    const { status, output } = build(["--output", file], { CC: compiler });
+    assert.equal(status, 0, output);
+    assert.match(output, /^It does not build without a C library, and so is linked with one: /);
+    assert.equal(spawnSync(file, ["--version"]).status, 0);
   });
 
   it("against the system's C library gives the same command", async () => {

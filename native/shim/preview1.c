@@ -107,7 +107,7 @@ static uint16_t fdflags(int flags) {
 #define RIGHTS_FD_WRITE (UINT64_C(1) << 6)
 #define RIGHTS_POLL_FD_READWRITE (UINT64_C(1) << 27)
 
-/** st_rdev of /dev/null, makedev(1, 3): the kernel's admin-guide/devices.txt. */
+/** st_rdev of /dev/null, makedev(1, 3), which is a function of glibc's (admin-guide/devices.txt). */
 #define NULL_DEVICE 0x103
 
 uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {

@@ -1,12 +1,16 @@
 // proxy.wasm, translated to C by wasm2c, as an executable: the shim's imports, a memory, and what a
 // trap says. What the command does stands in assembly/proxy.ts, and it ends the process from there.
 
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../shim/shim.h"
+#include "internal-error.h"
 #include "proxy.h"
 
 #define PAGE 65536U
@@ -26,7 +30,7 @@ static struct {
     uint8_t first_page[PAGE];
 } program;
 
-static _Noreturn void internal_error(const char *what) {
+void internal_error(const char *what) {
     char line[128] = "ssh-vsock-proxy: internal error: ";
     size_t length = strlen(line);
     for (; *what != 0 && length < sizeof line - 1; what++)
@@ -37,8 +41,8 @@ static _Noreturn void internal_error(const char *what) {
 }
 
 void wasm_rt_trap(wasm_rt_trap_t why) {
-    // V8's words, so that both hosts say the same. No table of pointers: it would be one of
-    // relocations (start.c).
+    // V8's words for the same, so that both hosts say it alike. No table of pointers: it would be one
+    // of relocations (start.c).
     static const char words[][48] = {
         [WASM_RT_TRAP_NONE] = "no trap",
         [WASM_RT_TRAP_OOB] = "memory access out of bounds",
@@ -89,10 +93,27 @@ uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint64_t delta) {
     return before;
 }
 
+/**
+ * Opens /dev/null in the place of those of 0 to 2 that are closed, as Node does: what is opened next
+ * would stand there otherwise, and both hosts do the same from here on.
+ */
+static void open_stdio(void) {
+    struct pollfd stdio[] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
+    struct timespec now = {0};
+    if (ppoll(stdio, 3, &now, NULL) <= 0) return;
+    for (int fd = 0; fd < 3; fd++) {
+        // The lowest number that is free is what open(2) takes.
+        if (stdio[fd].revents & POLLNVAL) (void)!open("/dev/null", O_RDWR);
+    }
+}
+
 int main(int argc, char **argv) {
+    open_stdio();
     signal(SIGPIPE, SIG_IGN);
     // A stderr that goes to a file of the largest size.
     signal(SIGXFSZ, SIG_IGN);
+    // The program has no use for the name that it was started by, and gets the same from every host.
+    if (argc > 0) argv[0] = (char *)"ssh-vsock-proxy";
     shim_init(&program.shim, (const char *const *)argv, (uint32_t)argc);
     wasm2c_proxy_instantiate(&program.instance, &program.shim, &program.shim);
     w2c_proxy_0x5Fstart(&program.instance);

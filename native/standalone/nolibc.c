@@ -58,10 +58,10 @@ void _exit(int status) {
         (void)CALL1(exit_group, status);
 }
 
-/** Only for SIG_IGN and SIG_DFL: a handler would need a way back from it. */
+/** Only for SIG_IGN and SIG_DFL: a handler would need a way back from it. What was before is not told. */
 sighandler_t signal(int number, sighandler_t handler) {
     // The kernel's struct sigaction: handler, flags, restorer, mask; each 8 bytes.
-    const void *action[4] = {(const void *)(uintptr_t)handler, NULL, NULL, NULL};
+    const uintptr_t action[4] = {(uintptr_t)handler};
     return CALL4(rt_sigaction, number, action, NULL, 8) == 0 ? SIG_DFL : SIG_ERR;
 }
 
@@ -117,7 +117,8 @@ int ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout,
 }
 
 void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
-    return (void *)CALL6(mmap, address, size, protection, flags, fd, offset);  // NOLINT
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): so the kernel gives it.
+    return (void *)CALL6(mmap, address, size, protection, flags, fd, offset);
 }
 
 int munmap(void *address, size_t size) {

@@ -8,7 +8,10 @@
 #include <elf.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "internal-error.h"
 
 #if defined(__x86_64__)
 __asm__(
@@ -34,16 +37,19 @@ __asm__(
 
 int main(int argc, char **argv);
 
+// The compiler's names.
+// NOLINTBEGIN(bugprone-reserved-identifier)
+
 /** What a function's frame is checked with on return; from AT_RANDOM, with a zero as its first byte
     so that no string leads over it. */
 uintptr_t __stack_chk_guard;
 
 _Noreturn void __stack_chk_fail(void);
-_Noreturn void __stack_chk_fail(void) {
-    static const char line[] = "ssh-vsock-proxy: internal error: stack overrun\n";
-    (void)!write(STDERR_FILENO, line, sizeof line - 1);
-    _exit(70);
+void __stack_chk_fail(void) {
+    internal_error("stack overrun");
 }
+
+// NOLINTEND(bugprone-reserved-identifier)
 
 _Noreturn void standalone_start(uintptr_t *stack);
 _Noreturn void standalone_start(uintptr_t *stack) {
@@ -53,7 +59,9 @@ _Noreturn void standalone_start(uintptr_t *stack) {
     while (*at++ != 0)
         continue;
     for (; at[0] != AT_NULL; at += 2) {
-        if (at[0] == AT_RANDOM) __stack_chk_guard = *(const uintptr_t *)at[1] & ~(uintptr_t)0xff;
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): so the kernel gives it.
+        if (at[0] == AT_RANDOM) memcpy(&__stack_chk_guard, (void *)at[1], sizeof(uintptr_t));
     }
+    __stack_chk_guard &= ~(uintptr_t)0xff;
     _exit(main(argc, argv));
 }

@@ -19,7 +19,10 @@
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 // What the output can leave to its runtime, and this one does not take.
-#define WABT_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "for a big-endian processor the memory would lie the other way round"
+#endif
+#define WABT_BIG_ENDIAN 0
 #define WASM_RT_MEMCHECK_GUARD_PAGES 0
 #define WASM_RT_USE_SEGUE 0
 #define WASM_RT_SANITY_CHECKS 0

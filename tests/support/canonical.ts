@@ -31,8 +31,6 @@ const LAST_STDIO = 2;
 export function canonical(run: RunRecord): CanonicalRun {
   const calls = undoTiming(run.command, parse(run.trace));
   nameTimes(calls);
-  dropProgramName(calls);
-  if (run.command.includes("--stderr closed")) dropAnswersOfStderr(calls);
   for (const { fields } of calls) maskBytes(fields);
   return {
     // How long play-ssh held the hand-over up is its own affair: until it was seen.
@@ -93,32 +91,6 @@ function isAbsolute(fields: Map<string, string>, key: string): boolean {
   return entry !== undefined && fields.get(`${entry}.flags`) === ABSOLUTE;
 }
 
-/**
- * The first argument is what the host calls the program, which the program has no use for. As if it
- * were not there: addresses of the others are told from its end on, and those of what the program
- * keeps behind the arguments from where these end.
- */
-function dropProgramName(calls: Call[]): void {
-  const sizes = calls.find(({ name }) => name === "args_sizes_get")?.fields;
-  const get = calls.find(({ name }) => name === "args_get")?.fields;
-  const own = get?.get("argv[0].bytes");
-  if (sizes === undefined || get === undefined || own === undefined) return;
-  const size = Number(sizes.get("*ret_argv_buf_size"));
-  const start = Number(get.get("argv_buf"));
-  const rest = start + own.length / 2 + 1;
-  const end = (start + size + 3) & ~3;
-  sizes.set("*ret_argv_buf_size", `${start + size - rest}`);
-  get.delete("argv[0]");
-  get.delete("argv[0].bytes");
-  for (const { fields } of calls) {
-    for (const [key, value] of fields) {
-      const at = Number(value);
-      if (/^argv\[\d+\]$/.test(key)) fields.set(key, `first+${at - rest}`);
-      if (/^address$|\.buf$/.test(key) && at >= end) fields.set(key, `behind+${at - end}`);
-    }
-  }
-}
-
 /** Bytes as text. Where masking changes how long a line for stderr is, it changes the numbers, too. */
 function maskBytes(fields: Map<string, string>): void {
   for (const [key, value] of fields) {
@@ -146,19 +118,6 @@ function mask(text: string): string {
     .replaceAll(temporary, "$1XXXXXX")
     .replaceAll(/ssh-vsock-proxy-\d+-x+/g, "ssh-vsock-proxy-PID-xxx")
     .replaceAll(/\d+\.\d{3} ms: /g, "TIME ms: ");
-}
-
-/**
- * Where stderr is closed, Node puts /dev/null in its place before the program runs (node.cc,
- * PlatformInit), which takes what is written: so the same calls have other answers.
- */
-function dropAnswersOfStderr(calls: Call[]): void {
-  for (const { name, fields } of calls) {
-    if (name === "poll_oneoff" && fields.get("in[0].fd") === "2") fields.delete("out[0].error");
-    if (name !== "fd_write") continue;
-    fields.delete("errno");
-    fields.delete("*ret_written");
-  }
 }
 
 // ---- what is the peer's and the scheduler's
