@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 
 import { root } from "../tests/support/proxy";
 import { tool } from "../scripts/tools";
+import type { CrowdRun } from "./harness";
 
 export type Scheme = "unix/" | "vsock-mux/";
 
@@ -34,17 +35,10 @@ export interface Row {
   memoryKb: number;
 }
 
-/** Proxies that were there at the same time; medians of what all took together. */
-export interface CrowdRow {
+/** Crowds of the same proxy and size: medians, but of the failures the sum. */
+export interface CrowdRow extends CrowdRun {
   name: string;
   size: number;
-  /** In all the crowds of this kind. */
-  failed: number;
-  cpuMs: number;
-  wallMs: number;
-  pssKb: number;
-  privateKb: number;
-  pageTablesKb: number;
 }
 
 export interface Results {
