@@ -72,6 +72,16 @@ export interface Outcome {
   openFds?: Record<string, string>;
 }
 
+/** What every passed socket is, besides its family and its peer: as a fresh one, but connected. */
+export const untouched = {
+  type: 1, // SOCK_STREAM
+  nonblock: false,
+  changed: [],
+  connected: true,
+  rcvtimeoUs: 0,
+  sndtimeoUs: 0,
+} as const;
+
 /** What play-ssh.c prints. */
 interface Result {
   exit: number | null;
