@@ -5,8 +5,10 @@
       "sources": [
         "native/addon/addon.cc",
         "native/addon/arguments.cc",
+        "native/shim/log.c",
         "native/shim/poll.c",
         "native/shim/preview1.c",
+        "native/shim/relay.c",
         "native/shim/shim.c",
         "native/shim/sockets.c"
       ],

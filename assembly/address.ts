@@ -21,12 +21,18 @@
 //            or u16 family 40, u16 0, u32 port, u32 cid
 
 import { DOT, NOT_DECIMAL, PERCENT, SLASH, TOO_LARGE } from "./bytes";
-import { decimal, decimalEnd, equals, inMemory, lowerCase } from "./bytes";
+import { decimal, decimalEnd, equals, inMemory, indexOf, lowerCase } from "./bytes";
 import { Argument, Code, Family, Field, Scheme } from "./code";
 
 export const PATH_MAX: usize = 4095;
 const ABSTRACT_MAX: usize = 107;
 const DEFAULT_PORT: u32 = 22;
+
+/** Those of Scheme from 1 on, in its order. */
+const SCHEMES = "unix unix-abstract vsock vsock-mux";
+/** CIDs 0, 1 and 2: VMADDR_CID_HYPERVISOR, VMADDR_CID_LOCAL and VMADDR_CID_HOST. */
+const CIDS = "hypervisor local host";
+const LAST_NAMED_CID: u64 = 2;
 
 const ANY: u64 = 0xffff_ffff;
 
@@ -92,7 +98,7 @@ export function parseAddress(
   }
   let rest = address;
   while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
-  const scheme = rest < end ? schemeNamed(address, rest - address) : 0;
+  const scheme = rest < end ? 1 + indexOf(SCHEMES, address, rest - address) : 0;
   if (scheme == 0) return wrong(record, Code.UnknownAddress, 0);
   store<u32>(record, scheme, Field.Scheme);
   const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
@@ -146,14 +152,6 @@ function isLowerCaseOf(lower: usize, lowerLength: usize, name: usize, nameLength
     if (load<u8>(lower + i) != lowerCase(load<u8>(name + i))) return false;
   }
   return true;
-}
-
-function schemeNamed(at: usize, length: usize): u32 {
-  if (equals(at, length, "unix")) return Scheme.Unix;
-  if (equals(at, length, "unix-abstract")) return Scheme.UnixAbstract;
-  if (equals(at, length, "vsock")) return Scheme.Vsock;
-  if (equals(at, length, "vsock-mux")) return Scheme.VsockMux;
-  return 0;
 }
 
 function contains(at: usize, end: usize, byte: u8): bool {
@@ -221,11 +219,8 @@ function copyName(
 function parseCid(record: usize, text: usize, at: usize, end: usize): Code {
   const length = end - at;
   if (length == 0) return wrong(record, Code.EmptyCid, at - text);
-  let cid: u64;
-  if (equals(at, length, "hypervisor")) cid = 0;
-  else if (equals(at, length, "local")) cid = 1;
-  else if (equals(at, length, "host")) cid = 2;
-  else {
+  let cid: u64 = indexOf(CIDS, at, length);
+  if (cid > LAST_NAMED_CID) {
     cid = decimal(at, end);
     if (cid != TOO_LARGE && (cid == NOT_DECIMAL || decimalEnd != end)) {
       return wrong(record, Code.BadCid, decimalEnd - text);

@@ -5,6 +5,7 @@
 // NUL behind them (scripts/ascii-literals.mjs). So a `string` here is a pointer, good for
 // `changetype<usize>` and nothing else: it has no `length`, and no method of String works on it.
 
+export const SPACE: u8 = 0x20;
 export const SLASH: u8 = 0x2f;
 export const PERCENT: u8 = 0x25;
 export const DOT: u8 = 0x2e;
@@ -40,19 +41,40 @@ export function decimal(at: usize, end: usize): u64 {
   return at == first ? NOT_DECIMAL : value;
 }
 
+/** Writes a number in decimal, and answers where it ends. */
+export function putDecimal(at: usize, value: u64): usize {
+  let scale: u64 = 1;
+  while (value / scale > 9) scale *= 10;
+  for (; scale > 0; scale /= 10) store<u8>(at++, <u8>(DIGIT_0 + ((value / scale) % 10)));
+  return at;
+}
+
 /** Whether [at, at + length) lies within the part of the memory that is not the module's own. */
 export function inMemory(at: usize, length: usize): bool {
   return at >= __heap_base && <u64>at + <u64>length <= (<u64>memory.size()) << 16;
 }
 
-/** Whether [at, at + length) holds exactly `text`. */
-export function equals(at: usize, length: usize, text: string): bool {
-  const letters = changetype<usize>(text);
-  for (let i: usize = 0; i < length; i++) {
-    const letter = load<u8>(letters + i);
-    if (letter == 0 || letter != load<u8>(at + i)) return false;
+/**
+ * Which of `words`, between which there are spaces, [at, at + length) is.
+ *
+ * @returns 0 for the first, and so on; -1 where it is none of them
+ */
+export function indexOf(words: string, at: usize, length: usize): i32 {
+  let word = changetype<usize>(words);
+  let index = 0;
+  while (true) {
+    let i: usize = 0;
+    while (i < length && load<u8>(word + i) > SPACE && load<u8>(word + i) == load<u8>(at + i)) i++;
+    if (i == length && load<u8>(word + i) <= SPACE) return index;
+    while (load<u8>(word) > SPACE) word++;
+    if (load<u8>(word++) == 0) return -1;
+    index++;
   }
-  return load<u8>(letters + length) == 0;
+}
+
+/** Whether [at, at + length) holds exactly `text`, which has no space. */
+export function equals(at: usize, length: usize, text: string): bool {
+  return indexOf(text, at, length) == 0;
 }
 
 /** What OpenSSH's lower-casing of %h makes of a byte. */

@@ -57,6 +57,8 @@ export enum Code {
   Asked = 1003,
   Answered = 1004,
   HandedOver = 1005,
+  Relaying = 1006,
+  Relayed = 1007,
 
   // Exit.Usage: the address and its port.
   UnknownAddress = 6401,
@@ -90,8 +92,14 @@ export enum Code {
   BadDuration = 6425,
   DurationOutOfRange = 6426,
   BadHostSocket = 6427,
-  /** Descriptor 1 is no AF_UNIX stream socket. */
+  /** Descriptor 1 is no AF_UNIX stream socket, and --fdpass was given. */
   NoFdPassing = 6428,
+  BadHalfClose = 6429,
+  BadLogFile = 6430,
+  /** SSH_VSOCK_PROXY_OPTIONS: a quote that is not closed, or a backslash at the end. */
+  BadQuoting = 6431,
+  /** SSH_VSOCK_PROXY_OPTIONS: an address, or an option that asks for a text. */
+  NotForVariable = 6432,
 
   // Exit.NoHost
   NoSocket = 6801,
@@ -110,6 +118,8 @@ export enum Code {
   ResetInHandshake = 6904,
   /** An abstract socket: there is none of that name, or nobody listens on it. */
   NobodyHasName = 6905,
+  /** Relay: the peer takes no more of what is to be sent. */
+  PeerIsGone = 6906,
 
   // Exit.Software
   /** A pointer and length that the host gave do not lie within the memory. Nothing was written. */
@@ -128,6 +138,12 @@ export enum Code {
   NoProc = 7107,
   /** Descriptor 1 is closed, or leads to /dev/null. */
   NoStdout = 7108,
+  /** Relay: descriptor 1 is a pipe or socket whose reader is gone. */
+  NobodyReads = 7109,
+  // Like SystemError, these go with their errno.
+  StdinFailed = 7110,
+  StdoutFailed = 7111,
+  NoLogFile = 7112,
 
   // Exit.TempFail
   /** A unix socket whose queue of connections stayed full. */

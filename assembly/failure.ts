@@ -1,108 +1,159 @@
 // From an errno to the code that says what it means, which depends on the call that it comes from.
 // What is in no table here is a SystemError, told with its number.
 
-import { errno } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
+import { errno, fd } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { Code, Scheme } from "./code";
 
-// Tables of pairs, errno and code, of two i32; SUCCESS ends each.
+// Tables of pairs, errno and code, of two u16; SUCCESS ends each.
 
 // prettier-ignore
-const ANY_CALL = memory.data<i32>([
-  errno.MFILE, Code.DescriptorLimit,
-  errno.NFILE, Code.DescriptorLimit,
-  errno.NOMEM, Code.MemoryLimit,
-  errno.NOBUFS, Code.MemoryLimit,
+const ANY_CALL = memory.data<u16>([
+  errno.MFILE, <u16>Code.DescriptorLimit,
+  errno.NFILE, <u16>Code.DescriptorLimit,
+  errno.NOMEM, <u16>Code.MemoryLimit,
+  errno.NOBUFS, <u16>Code.MemoryLimit,
   errno.SUCCESS,
 ]);
+const END_OF_ALL = ANY_CALL + 16;
 
 // prettier-ignore
-const UNIX_CONNECT = memory.data<i32>([
-  errno.NOENT, Code.NoSocket,
-  errno.NOTDIR, Code.NotDirectory,
-  errno.LOOP, Code.SymlinkLoop,
-  errno.NOTSOCK, Code.NotSocket,
-  errno.ISDIR, Code.IsDirectory,
-  errno.NAMETOOLONG, Code.PathTooLong,
-  errno.NOTSUP, Code.NoProc,
-  errno.PROTOTYPE, Code.WrongSocketType,
-  errno.CONNREFUSED, Code.Refused,
-  errno.TIMEDOUT, Code.QueueFull,
-  errno.ACCES, Code.PermissionDenied,
-  errno.PERM, Code.PermissionDenied,
+const UNIX_CONNECT = memory.data<u16>([
+  errno.NOENT, <u16>Code.NoSocket,
+  errno.NOTDIR, <u16>Code.NotDirectory,
+  errno.LOOP, <u16>Code.SymlinkLoop,
+  errno.NOTSOCK, <u16>Code.NotSocket,
+  errno.ISDIR, <u16>Code.IsDirectory,
+  errno.NAMETOOLONG, <u16>Code.PathTooLong,
+  errno.NOTSUP, <u16>Code.NoProc,
+  errno.PROTOTYPE, <u16>Code.WrongSocketType,
+  errno.CONNREFUSED, <u16>Code.Refused,
+  errno.TIMEDOUT, <u16>Code.QueueFull,
+  errno.ACCES, <u16>Code.PermissionDenied,
+  errno.PERM, <u16>Code.PermissionDenied,
   errno.SUCCESS,
 ]);
 
 // An abstract socket is no file: the kernel means something else by the same errno.
 // prettier-ignore
-const ABSTRACT_CONNECT = memory.data<i32>([
-  errno.CONNREFUSED, Code.NobodyHasName,
-  errno.PROTOTYPE, Code.WrongSocketType,
-  errno.TIMEDOUT, Code.QueueFull,
-  errno.ACCES, Code.Forbidden,
-  errno.PERM, Code.Forbidden,
+const ABSTRACT_CONNECT = memory.data<u16>([
+  errno.CONNREFUSED, <u16>Code.NobodyHasName,
+  errno.PROTOTYPE, <u16>Code.WrongSocketType,
+  errno.TIMEDOUT, <u16>Code.QueueFull,
+  errno.ACCES, <u16>Code.Forbidden,
+  errno.PERM, <u16>Code.Forbidden,
   errno.SUCCESS,
 ]);
 
 // prettier-ignore
-const VSOCK_CONNECT = memory.data<i32>([
-  errno.CONNRESET, Code.NobodyListens,
-  errno.CONNREFUSED, Code.NobodyListens,
-  errno.NODEV, Code.NoMachine,
-  errno.HOSTUNREACH, Code.NoMachine,
-  errno.NETUNREACH, Code.NoMachine,
-  errno.AFNOSUPPORT, Code.NoVsock,
-  errno.TIMEDOUT, Code.NoAnswer,
-  errno.ACCES, Code.Forbidden,
-  errno.PERM, Code.Forbidden,
+const VSOCK_CONNECT = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.NobodyListens,
+  errno.CONNREFUSED, <u16>Code.NobodyListens,
+  errno.NODEV, <u16>Code.NoMachine,
+  errno.HOSTUNREACH, <u16>Code.NoMachine,
+  errno.NETUNREACH, <u16>Code.NoMachine,
+  errno.AFNOSUPPORT, <u16>Code.NoVsock,
+  errno.TIMEDOUT, <u16>Code.NoAnswer,
+  errno.ACCES, <u16>Code.Forbidden,
+  errno.PERM, <u16>Code.Forbidden,
   errno.SUCCESS,
 ]);
 
 // prettier-ignore
-const HANDSHAKE = memory.data<i32>([
-  errno.CONNRESET, Code.ResetInHandshake,
-  errno.PIPE, Code.ResetInHandshake,
-  errno.TIMEDOUT, Code.Silence,
+const HANDSHAKE = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.ResetInHandshake,
+  errno.PIPE, <u16>Code.ResetInHandshake,
+  errno.TIMEDOUT, <u16>Code.Silence,
   errno.SUCCESS,
 ]);
 
 // prettier-ignore
-const HAND_OVER = memory.data<i32>([
-  errno.CONNRESET, Code.SshIsGone,
-  errno.PIPE, Code.SshIsGone,
-  errno.NOTCONN, Code.SshIsGone,
-  errno.TIMEDOUT, Code.HandOverDeadline,
+const HAND_OVER = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.SshIsGone,
+  errno.PIPE, <u16>Code.SshIsGone,
+  errno.NOTCONN, <u16>Code.SshIsGone,
+  errno.TIMEDOUT, <u16>Code.HandOverDeadline,
   errno.SUCCESS,
 ]);
+
+// prettier-ignore
+const RELAY = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.PeerIsGone,
+  errno.PIPE, <u16>Code.PeerIsGone,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const STDOUT = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.NobodyReads,
+  errno.PIPE, <u16>Code.NobodyReads,
+  errno.SUCCESS,
+]);
+
+/** The errno that the last failure was made of, and the call that it came from. */
+export let failedErrno: u32 = errno.SUCCESS;
+export let failedCall: string = "";
 
 /** What may fail anywhere. */
-export function systemFailure(error: errno): Code {
-  return lookUp(ANY_CALL, error, Code.SystemError);
+export function systemFailure(error: u32, call: string): Code {
+  return failure(ANY_CALL, error, call, Code.SystemError);
 }
 
 /** sock_open and sock_connect. */
-export function connectFailure(error: errno, scheme: Scheme): Code {
+export function connectFailure(error: u32, scheme: Scheme, call: string): Code {
   const table =
     scheme == Scheme.Vsock
       ? VSOCK_CONNECT
       : scheme == Scheme.UnixAbstract
         ? ABSTRACT_CONNECT
         : UNIX_CONNECT;
-  return lookUp(table, error, systemFailure(error));
+  return failure(table, error, call, Code.SystemError);
 }
 
 /** sock_send and sock_recv while the handshake runs. */
-export function handshakeFailure(error: errno): Code {
-  return lookUp(HANDSHAKE, error, systemFailure(error));
+export function handshakeFailure(error: u32, call: string): Code {
+  return failure(HANDSHAKE, error, call, Code.SystemError);
 }
 
 /** sock_send_fds. */
-export function handOverFailure(error: errno): Code {
-  return lookUp(HAND_OVER, error, systemFailure(error));
+export function handOverFailure(error: u32): Code {
+  return failure(HAND_OVER, error, "sock_send_fds", Code.SystemError);
 }
 
-function lookUp(table: usize, error: errno, otherwise: Code): Code {
-  for (; load<i32>(table) != errno.SUCCESS; table += 8) {
-    if (load<i32>(table) == error) return load<i32>(table, 4);
+/** log_open. */
+export function logFailure(error: u32): Code {
+  return failure(ANY_CALL, error, "log_open", Code.NoLogFile);
+}
+
+/** What sock_relay says of the socket, of descriptor 0 or of descriptor 1. */
+export function relayFailure(error: u32, descriptor: fd): Code {
+  const isSocket = descriptor > 1;
+  const table = isSocket ? RELAY : descriptor == 0 ? ANY_CALL : STDOUT;
+  const otherwise: Code = isSocket ? Code.SystemError : Code.StdinFailed + descriptor;
+  return failure(table, error, "sock_relay", otherwise);
+}
+
+/**
+ * Whether it may be otherwise in a moment, while a machine boots, so that it is worth trying again:
+ * never where a person has to do something about it.
+ */
+export function passes(code: Code): bool {
+  return (
+    code == Code.NoSocket ||
+    code == Code.NoMachine ||
+    (code >= Code.Refused && code <= Code.NobodyHasName) ||
+    (code >= Code.QueueFull && code <= Code.SilenceWithinLine) ||
+    code == Code.EndWithinLine
+  );
+}
+
+function failure(table: usize, error: u32, call: string, otherwise: Code): Code {
+  failedErrno = error;
+  failedCall = call;
+  while (true) {
+    for (; load<u16>(table) != errno.SUCCESS; table += 4) {
+      if (load<u16>(table) == error) return load<u16>(table, 2);
+    }
+    if (table == END_OF_ALL) return otherwise;
+    table = ANY_CALL;
   }
-  return otherwise;
 }

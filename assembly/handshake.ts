@@ -45,7 +45,7 @@
 //                     the byte that is wrong
 //    8  u32  number   what the answer's digits say
 
-import { DIGIT_0, inMemory } from "./bytes";
+import { DIGIT_0, inMemory, putDecimal } from "./bytes";
 import { Code } from "./code";
 
 const enum State {
@@ -87,20 +87,15 @@ const NEWLINE: u8 = 0x0a;
 export function begin(slot: usize, port: u32, request: usize): u32 {
   if (!inMemory(slot, HANDSHAKE_SIZE) || !inMemory(request, REQUEST_MAX)) return 0;
   memory.copy(request, changetype<usize>("CONNECT "), 8);
-  let digits: u32 = 1;
-  for (let rest = port; rest > 9; rest /= 10) digits++;
-  for (let i = digits; i > 0; i--) {
-    store<u8>(request + 7 + i, <u8>(DIGIT_0 + (port % 10)));
-    port /= 10;
-  }
-  const length = 8 + digits;
-  store<u8>(request + length, NEWLINE);
+  const end = putDecimal(request + 8, port);
+  store<u8>(end, NEWLINE);
+  const length = <u32>(end - request) + 1;
 
   store<u32>(slot, 0, OF_OFFSET);
   store<u32>(slot, 0, OF_NUMBER);
-  store<u8>(slot, <u8>(length + 1), OF_REQUEST_LENGTH);
+  store<u8>(slot, <u8>length, OF_REQUEST_LENGTH);
   enter(slot, State.Request, Code.NeedMore);
-  return length + 1;
+  return length;
 }
 
 /** Event: one write has taken `count` bytes of the request. */
@@ -172,11 +167,11 @@ function enter(slot: usize, state: State, code: Code): void {
 }
 
 /** One byte of the answer: it is consumed unless it cannot stand there. */
-function step(slot: usize, byte: u8): void {
+function step(slot: usize, byte: u32): void {
   const offset = load<u32>(slot, OF_OFFSET);
   const state = stateOf(slot);
   if (state >= State.Digit) {
-    const digit = <u32>byte - DIGIT_0;
+    const digit = byte - DIGIT_0;
     if (digit <= 9 && offset < PREFIX + DIGITS_MAX) {
       const number = <u64>load<u32>(slot, OF_NUMBER) * 10 + digit;
       if (number > 0xffff_ffff) return enter(slot, State.Failed, Code.NumberOutOfRange);
@@ -188,7 +183,7 @@ function step(slot: usize, byte: u8): void {
       return enter(slot, State.Failed, Code.BadLine);
     }
   } else {
-    const expected: u8 = state == State.LetterO ? 0x4f : state == State.LetterK ? 0x4b : 0x20;
+    const expected: u32 = state == State.LetterO ? 0x4f : state == State.LetterK ? 0x4b : 0x20;
     if (byte != expected) return enter(slot, State.Failed, Code.BadLine);
     enter(slot, state + 1, Code.NeedMore);
   }

@@ -7,8 +7,8 @@ import { HANDSHAKE_SIZE, REQUEST_MAX } from "./handshake";
 
 /** Of the foreign texts in one line so many bytes are shown: the longest address, and some more. */
 export const FOREIGN_MAX: usize = 4160;
-/** Each of them can become `\xHH`, and our own texts have the rest. */
-const LINE_CAPACITY: usize = FOREIGN_MAX * 4 + 4096;
+/** Each of them can become `\xHH`, and our own texts have the rest: all of texts.ts at once. */
+const LINE_CAPACITY: usize = FOREIGN_MAX * 4 + 8192;
 
 /** The handshake's slot. */
 export const SLOT: usize = __heap_base;

@@ -6,13 +6,14 @@
 
 import {
   errno,
+  fd,
   fd_write,
   iovec,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
-import { DIGIT_0, decimal } from "./bytes";
+import { DIGIT_0, DOT, SPACE, decimal, putDecimal } from "./bytes";
 import { FOREIGN_MAX, line } from "./layout";
 import { Code } from "./code";
-import { MEANINGS } from "./texts";
+import { MEANINGS, PAIRS } from "./texts";
 import { waitToWrite } from "./wait";
 
 const STDERR: u32 = 2;
@@ -35,43 +36,73 @@ const IOVEC = memory.data(8, 4);
 const WRITTEN = memory.data(4, 4);
 
 let length: usize = 0;
+/** Where what is for stderr begins: behind the log's stamp. */
+let stamped: usize = 0;
 /** How many bytes of foreign text the line may still show. */
 let foreignLeft: usize = FOREIGN_MAX;
 /** Whether stderr takes what is written. Once it did not, nobody waits for it again. */
 let taken: bool = true;
+
+/** Begins a new line, whose first part, up to `endStamp`, is for the log alone. */
+export function begin(): void {
+  length = 0;
+  stamped = 0;
+  foreignLeft = FOREIGN_MAX;
+}
+
+export function endStamp(): void {
+  stamped = length;
+}
 
 /** Appends a text of ours. */
 export function say(text: string): void {
   for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) put(load<u8>(at));
 }
 
+/** Appends a text of texts.ts, which the build has packed. */
+export function sayPacked(text: string): void {
+  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) unpack(load<u8>(at));
+}
+
 /** Appends what texts.ts says of a code. */
 export function sayMeaning(code: Code): void {
-  let at = changetype<usize>(MEANINGS);
-  while (decimal(at, at + 4) != code) {
-    while (load<u8>(at) != NEWLINE) at++;
-    at++;
-    if (load<u8>(at) == 0) return say("internal error");
+  const before = length;
+  sayPacked(MEANINGS);
+  const end = line + length;
+  length = before;
+  for (let at = line + before; at < end; at++) {
+    const found = decimal(at, at + 4) == code;
+    for (at += 5; load<u8>(at) != NEWLINE; at++) if (found) put(load<u8>(at));
   }
-  for (at += 5; load<u8>(at) != NEWLINE; at++) put(load<u8>(at));
 }
 
 /** Appends a number in decimal. */
 export function sayNumber(value: u64): void {
-  let scale: u64 = 1;
-  while (value / scale > 9) scale *= 10;
-  for (; scale > 0; scale /= 10) put(<u8>(DIGIT_0 + ((value / scale) % 10)));
+  length = putDecimal(line + length, value) - line;
+}
+
+/** Appends the last digits of a number, as many as are asked for, and a byte behind them. */
+export function sayPadded(value: u32, digits: u32, end: u32): void {
+  let scale: u32 = 1;
+  while (--digits > 0) scale *= 10;
+  for (; scale > 0; scale /= 10) put(<u32>(DIGIT_0 + ((value / scale) % 10)));
+  put(end);
 }
 
 /** Appends a time in milliseconds with three decimals, and its unit. */
 export function sayMilliseconds(nanoseconds: u64): void {
   sayNumber(nanoseconds / 1_000_000);
-  const rest = (nanoseconds / 1000) % 1000;
-  put(0x2e);
-  put(<u8>(DIGIT_0 + rest / 100));
-  put(<u8>(DIGIT_0 + ((rest / 10) % 10)));
-  put(<u8>(DIGIT_0 + (rest % 10)));
-  say(" ms");
+  put(DOT);
+  sayPadded(<u32>(nanoseconds / 1000), 3, SPACE);
+  say("ms");
+}
+
+/** Appends a time in seconds with one decimal, and its unit. */
+export function saySeconds(nanoseconds: u64): void {
+  sayNumber(nanoseconds / 1_000_000_000);
+  put(DOT);
+  sayPadded(<u32>(nanoseconds / 100_000_000), 1, SPACE);
+  say("s");
 }
 
 /**
@@ -88,7 +119,7 @@ export function foreign(at: usize, size: usize): void {
   while (at < stop) {
     const next = at + printable(at, stop);
     if (next == at) {
-      const byte = load<u8>(at++);
+      const byte = <u32>load<u8>(at++);
       put(0x5c);
       if (byte == 0x5c) {
         put(byte);
@@ -101,22 +132,29 @@ export function foreign(at: usize, size: usize): void {
       for (; at < next; at++) put(load<u8>(at));
     }
   }
-  if (shown < size) for (let i = 0; i < 3; i++) put(0x2e);
+  if (shown < size) say("...");
 }
 
-/** Ends the line and writes it. */
-export function flush(): void {
+/** Ends the line. */
+export function end(): void {
   put(NEWLINE);
-  writeOut();
+}
+
+/** Writes the whole line to a log. What that does not take is lost. */
+export function writeLog(log: fd): void {
+  const text = changetype<iovec>(IOVEC);
+  text.buf = line;
+  text.buf_len = length;
+  fd_write(log, IOVEC, 1, WRITTEN);
 }
 
 /**
- * Writes what was said, without a line's end of its own. What stderr does not take within a second
- * is lost: there is no one else to tell, and ssh waits.
+ * Writes the line to stderr, without its stamp. What stderr does not take within a second is lost:
+ * there is no one else to tell, and ssh waits.
  */
 export function writeOut(): void {
   const text = changetype<iovec>(IOVEC);
-  let at: usize = 0;
+  let at = stamped;
   while (at < length && taken) {
     taken = waitToWrite(STDERR);
     if (!taken) break;
@@ -126,15 +164,21 @@ export function writeOut(): void {
     if (error == errno.SUCCESS) at += load<u32>(WRITTEN);
     else taken = error == errno.AGAIN;
   }
-  length = 0;
-  foreignLeft = FOREIGN_MAX;
 }
 
-function put(byte: u8): void {
-  store<u8>(line + length++, byte);
+function put(byte: u32): void {
+  store<u8>(line + length++, <u8>byte);
 }
 
-function hexDigit(value: u8): u8 {
+/** Appends a byte of texts.ts, as the build has packed it: a letter, or what stands for two bytes. */
+function unpack(byte: u32): void {
+  if (byte == NEWLINE || (byte >= 0x20 && byte < 0x80)) return put(byte);
+  const pair = changetype<usize>(PAIRS) + (((byte - 0x80) & 0xff) << 1);
+  unpack(load<u8>(pair));
+  unpack(load<u8>(pair, 1));
+}
+
+function hexDigit(value: u32): u32 {
   return value < 10 ? DIGIT_0 + value : 0x57 + value;
 }
 

@@ -21,6 +21,9 @@ const EVENTS = memory.data(64, 8);
 const TIME = memory.data(8, 8);
 const COUNT = memory.data(4, 4);
 
+/** A time that does not come. */
+export const NEVER: u64 = u64.MAX_VALUE;
+
 /** Nobody waits longer than this for stderr to take a line. */
 const PATIENCE: u64 = 1_000_000_000;
 
@@ -41,15 +44,11 @@ export function now(): u64 {
  * @returns SUCCESS; TIMEDOUT where the deadline has passed, though the descriptor may have become
  *   ready at the same time: try once more; what poll_oneoff answers otherwise
  */
-export function waitFor(descriptor: fd, type: eventtype, deadline: u64): errno {
+export function waitFor(descriptor: fd, type: eventtype, deadline: u64): u32 {
   const ready = changetype<subscription_fd_readwrite>(SUBSCRIPTIONS);
   ready.type = type;
   ready.file_descriptor = descriptor;
-  const clock = changetype<subscription_clock>(SUBSCRIPTIONS + SUBSCRIPTION_SIZE);
-  clock.type = eventtype.CLOCK;
-  clock.clock_id = clockid.MONOTONIC;
-  clock.timeout = deadline;
-  clock.flags = subclockflags.ABSTIME;
+  setClock(SUBSCRIPTIONS + SUBSCRIPTION_SIZE, deadline);
   becameReady = false;
   const error = poll_oneoff(SUBSCRIPTIONS, EVENTS, 2, COUNT);
   if (error != errno.SUCCESS) return error;
@@ -60,6 +59,20 @@ export function waitFor(descriptor: fd, type: eventtype, deadline: u64): errno {
     else becameReady = true;
   }
   return passed ? errno.TIMEDOUT : errno.SUCCESS;
+}
+
+/** Waits until the time has come, whatever happens meanwhile. */
+export function waitUntil(time: u64): void {
+  setClock(SUBSCRIPTIONS, time);
+  poll_oneoff(SUBSCRIPTIONS, EVENTS, 1, COUNT);
+}
+
+function setClock(subscription: usize, time: u64): void {
+  const clock = changetype<subscription_clock>(subscription);
+  clock.type = eventtype.CLOCK;
+  clock.clock_id = clockid.MONOTONIC;
+  clock.timeout = time;
+  clock.flags = subclockflags.ABSTIME;
 }
 
 /** Waits a moment until `descriptor` takes bytes; false where it does not even then. */

@@ -71,7 +71,8 @@ static void start_proxies(const struct command *command, long size, int epoll) {
     for (long i = 0; i < size; i++) {
         int pair[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) fail("socketpair");
-        proxies[i] = (struct proxy){.pid = spawn(command->argv, pair[1], false), .fd = pair[0]};
+        proxies[i] =
+            (struct proxy){.pid = spawn(command->argv, pair[1], pair[1], false), .fd = pair[0]};
         close(pair[1]);
         watch(epoll, pair[0], (uint32_t)i);
     }

@@ -113,7 +113,7 @@ bool is_asked(int fd) {
 
 // ---- ssh's side
 
-pid_t spawn(char *const *argv, int fd, bool traced) {
+pid_t spawn(char *const *argv, int in, int out, bool traced) {
     // What vfork(2) costs does not depend on the size of this program, so it adds least of what is
     // not the command's own. posix_spawn(3) would add 60 calls, for the signals: 50 us.
     // What runs before the exec is nothing but system calls, which POSIX leaves undefined and
@@ -124,8 +124,8 @@ pid_t spawn(char *const *argv, int fd, bool traced) {
     if (pid == 0) {
         if (traced) ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         // However this program ends, nothing outlives it.
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(fd, STDIN_FILENO) >= 0 &&
-            dup2(fd, STDOUT_FILENO) >= 0)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(in, STDIN_FILENO) >= 0 &&
+            dup2(out, STDOUT_FILENO) >= 0)
             execv(argv[0], argv);
         _exit(127);
     }

@@ -1,5 +1,5 @@
-// What race.c and crowd.c share: playing OpenSSH's client, which gives its ProxyCommand one end of a
-// socket pair as descriptors 0 and 1, and waits for a descriptor and for the end.
+// What race.c, crowd.c and relay.c share: playing OpenSSH's client, which starts a ProxyCommand, waits
+// for a descriptor and for the end; and the server's side.
 
 #ifndef BENCH_HARNESS_H_
 #define BENCH_HARNESS_H_
@@ -41,8 +41,8 @@ int listen_at(const char *folder, const char *name);
 /** Whether what a multiplexer is asked is CONNECT. */
 bool is_asked(int fd);
 
-/** Starts the command with `fd` as its descriptors 0 and 1; traced: it stops after its exec. */
-pid_t spawn(char *const *argv, int fd, bool traced);
+/** Starts the command with these as its descriptors 0 and 1; traced: it stops after its exec. */
+pid_t spawn(char *const *argv, int in, int out, bool traced);
 /** The descriptor that comes with one byte; -1 where something else comes, or the end. */
 int receive_descriptor(int fd);
 /** Whether the greeting comes, perhaps after other lines: ssh skips those (RFC 4253, 4.2). */

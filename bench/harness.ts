@@ -54,6 +54,37 @@ export interface CrowdRun {
   pageTablesKb: number;
 }
 
+/** What goes through a relay, and what its descriptors 0 and 1 are; see relay.c's head. */
+export interface Route {
+  direction: "up" | "down";
+  /** One socket, and not two pipes. */
+  pair: boolean;
+}
+
+export interface Relay {
+  name: string;
+  argv: readonly string[];
+}
+
+/** One transfer through a relay. */
+export interface Transfer {
+  /** Bytes per nanosecond: GB/s. */
+  speed: number;
+  cpuMs: number;
+  quarterKb: number;
+  lastKb: number;
+  mostKb: number;
+}
+
+/** Processor time of a relay that has nothing to do, in milliseconds for each second. */
+export interface Idling {
+  connected: number;
+  /** Its output is not read. */
+  unread: number;
+  /** The server does not read either. */
+  blocked: number;
+}
+
 /** Runs `work` with the paths of the peers' sockets, in a folder that is gone afterwards. */
 export async function withSockets<T>(work: (sockets: Sockets) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(path.join(os.tmpdir(), "bench-"));
@@ -188,5 +219,71 @@ export async function crowd(
         pageTablesKb,
       };
     }),
+  );
+}
+
+export interface RelayOptions {
+  rounds: number;
+  warmUp: number;
+  /** Of the relays; -1: any. */
+  processor: number;
+  /** Of what writes and what reads; -1: any. */
+  ends: number;
+}
+
+function relayArguments(sockets: Sockets, options: RelayOptions): (string | number)[] {
+  return [
+    ...["--folder", sockets.folder, "--rounds", options.rounds, "--warm-up", options.warmUp],
+    ...["--processor", options.processor, "--ends", options.ends],
+  ];
+}
+
+function relayLine({ name, argv }: Relay, { direction, pair }: Route): string[] {
+  return [`${direction}${pair ? "-pair" : ""}`, name, ...argv];
+}
+
+/** Of each relay the transfers on each route. */
+export async function transfer(
+  relays: readonly Relay[],
+  routes: readonly Route[],
+  sockets: Sockets,
+  options: RelayOptions & { bytes: number },
+): Promise<Transfer[][][]> {
+  const found = await measure(
+    "relay",
+    [...relayArguments(sockets, options), "--bytes", options.bytes],
+    relays.flatMap((relay) => routes.map((route) => relayLine(relay, route))),
+  );
+  const transfers = found.map((runs) =>
+    runs.map(([wall = NaN, cpu = NaN, quarterKb = NaN, lastKb = NaN, mostKb = NaN]) => ({
+      speed: options.bytes / wall,
+      cpuMs: cpu / 1e6,
+      quarterKb,
+      lastKb,
+      mostKb,
+    })),
+  );
+  return relays.map((_, i) => transfers.slice(i * routes.length, (i + 1) * routes.length));
+}
+
+/** Of each relay what it does while there is nothing to do, between two pipes. */
+export async function idle(
+  relays: readonly Relay[],
+  sockets: Sockets,
+  options: RelayOptions & { milliseconds: number },
+): Promise<Idling[][]> {
+  const found = await measure(
+    "relay",
+    [...relayArguments(sockets, options), "--idle", options.milliseconds],
+    relays.map((relay) => relayLine(relay, { direction: "up", pair: false })),
+  );
+  // Nanoseconds in so many milliseconds, or a thousandth of it in a second.
+  const perSecond = (ns: number) => ns / options.milliseconds / 1e3;
+  return found.map((runs) =>
+    runs.map(([connected = NaN, unread = NaN, blocked = NaN]) => ({
+      connected: perSecond(connected),
+      unread: perSecond(unread),
+      blocked: perSecond(blocked),
+    })),
   );
 }

@@ -156,7 +156,7 @@ static struct run measure(const struct command *command, enum kind kind, int idl
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) fail("socketpair");
 
     int64_t start = now_ns();
-    pid_t pid = spawn(command->argv, pair[1], memory);
+    pid_t pid = spawn(command->argv, pair[1], pair[1], memory);
     close(pair[1]);
     if (memory) continue_to_exit(command, pid);
     // A relay ends only after the greeting; what others have sent is there after their end, too.

@@ -1,10 +1,20 @@
 // The Markdown that `npm run bench` prints.
 
-import { baseline, nodeAlone, nodeHost, standalone, systemd } from "./results";
-import type { CrowdRow, Results, Row, Scheme } from "./results";
+import { baseline, nodeAlone, nodeHost, socat, standalone, systemd } from "./results";
+import type { CrowdRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
 
-/** What the standalone host is to keep; the largest value that will do. */
-const limits = { ofTrue: 0.35, ofSystemd: 0.12, crowdOfSystemd: 0.2 };
+/** What the standalone host is to keep; the largest value that will do, of the first three. */
+const limits = {
+  ofTrue: 0.35,
+  ofSystemd: 0.12,
+  crowdOfSystemd: 0.2,
+  /** The least of the relay's throughput. */
+  relayOfSocat: 1.5,
+  /** Pages that are needed for the first time after a quarter. */
+  relayGrowthKb: 16,
+  /** Processor time in a second in which there is nothing to do. */
+  relayIdleMs: 1,
+};
 
 /** `words`: how many columns are words, which start on the left; the others are numbers. */
 function table(words: number, rows: readonly (readonly string[])[]): string {
@@ -80,6 +90,87 @@ function crowds({ crowdRows }: Results): string {
   ]);
 }
 
+type Place = Pick<RouteRow, "direction" | "pair" | "anywhere">;
+
+/** Between pipes, on the processor of all. */
+const up: Place = { direction: "up", pair: false, anywhere: false };
+const down: Place = { ...up, direction: "down" };
+
+function routeOf(row: RelayRow | undefined, place: Place): RouteRow | undefined {
+  return row?.routes.find(
+    ({ direction, pair, anywhere }) =>
+      direction === place.direction && pair === place.pair && anywhere === place.anywhere,
+  );
+}
+
+function speedRatio(row: RelayRow | undefined, rows: readonly RelayRow[], place: Place) {
+  const [ours, theirs] = [row, rows.find(({ name }) => name === socat)].map((one) =>
+    routeOf(one, place),
+  );
+  return ours === undefined || theirs === undefined ? undefined : ours.speed / theirs.speed;
+}
+
+const relayLabel = ({ name, scheme }: RelayRow) => `${name}, ${scheme ?? ""}`;
+
+function relays({ relayRows }: Results): string {
+  return table(1, [
+    [
+      "relay",
+      ...["up, GB/s", "down, GB/s", `÷ ${socat}, up`, "down", "CPU up, s/GiB", "down"],
+      ...["memory at ¼, KiB", "at the end", "most", "CPU in 1 s: idle, ms"],
+      ...["output not read", "nothing read"],
+    ],
+    ...relayRows.map((row) => {
+      const routes = [up, down].map((place) => routeOf(row, place));
+      const most = (key: "quarterKb" | "lastKb" | "mostKb") =>
+        kib(Math.max(...routes.map((route) => route?.[key] ?? NaN)));
+      const { connected, unread, blocked } = row.idling;
+      return [
+        relayLabel(row),
+        ...routes.map((route) => route?.speed.toFixed(2) ?? ""),
+        ...[up, down].map((place) => speedRatio(row, relayRows, place)?.toFixed(2) ?? ""),
+        ...routes.map((route) => route?.cpuPerGib.toFixed(3) ?? ""),
+        ...[most("quarterKb"), most("lastKb"), most("mostKb")],
+        ...[connected, unread, blocked].map(ms),
+      ];
+    }),
+  ]);
+}
+
+/** What that comes to where the processors or the descriptors are others. */
+function relaysElsewhere({ relayRows }: Results): string {
+  const places: [string, Place][] = [
+    ["any processor, up, GB/s", { ...up, anywhere: true }],
+    ["any processor, down, GB/s", { ...down, anywhere: true }],
+    ["socket pair, up, GB/s", { ...up, pair: true }],
+    ["socket pair, down, GB/s", { ...down, pair: true }],
+  ];
+  return table(1, [
+    ["relay", ...places.flatMap(([title]) => [title, `÷ ${socat}`])],
+    ...relayRows.map((row) => [
+      relayLabel(row),
+      ...places.flatMap(([, place]) => [
+        routeOf(row, place)?.speed.toFixed(2) ?? "",
+        speedRatio(row, relayRows, place)?.toFixed(2) ?? "",
+      ]),
+    ]),
+  ]);
+}
+
+function relayRemark({ transfers, transferBytes, processor, peers }: Results): string {
+  const size = `${transferBytes / 2 ** 20} MiB`;
+  const where =
+    processor === peers
+      ? `All on processor ${processor}: the relay, what writes and what reads. So a relay's speed is what all three take together, and no relay is waited for on an idle processor, which on a virtual machine costs more than the relay and differs from run to run`
+      : `The relay on processor ${processor}, what writes and what reads on processor ${peers}`;
+  return [
+    `Medians of ${transfers} transfers of ${size} each, interleaved, after one for warm-up, from the first byte that arrives to the last; the start is not in it, nor in the CPU time.`,
+    "Up is from descriptor 0 to the socket, down from the socket to descriptor 1, both pipes, as ssh without descriptor passing gives them; what writes and what reads does so by 64 KiB.",
+    `${where}. Any processor: where the kernel puts the three. Socket pair: both descriptors are one unix socket, as programs give that start others through libuv; on the same processor as the first table.`,
+    `${socat} goes by 8 KiB unless told otherwise. Memory: what is resident, VmHWM for the most, the larger of both directions; not what the kernel keeps in pipes and sockets.`,
+  ].join(" ");
+}
+
 interface Target {
   what: string;
   /** What was found; undefined where something is missing that it takes. */
@@ -93,6 +184,37 @@ function atMost(what: string, value: number | undefined, limit: number): Target 
     value: value?.toFixed(3),
     met: value !== undefined && value <= limit,
   };
+}
+
+function atLeast(what: string, value: number | undefined, limit: number): Target {
+  return {
+    what: `${what} ≥ ${limit}`,
+    value: value?.toFixed(2),
+    met: value !== undefined && value >= limit,
+  };
+}
+
+function relayTargets(rows: readonly RelayRow[]): Target[] {
+  const ours = rows.filter(({ name }) => name === standalone);
+  return ours.flatMap((row): Target[] => {
+    const what = `relay, ${row.scheme ?? ""}`;
+    const { relayOfSocat, relayGrowthKb, relayIdleMs } = limits;
+    const growth = Math.max(...row.routes.map(({ growthKb }) => growthKb));
+    const { connected, unread, blocked } = row.idling;
+    const idle = Math.max(connected, unread, blocked);
+    return [
+      ...[up, down].map((place) => {
+        const value = speedRatio(row, rows, place);
+        return atLeast(`${what}, ${place.direction}: ÷ ${socat}`, value, relayOfSocat);
+      }),
+      {
+        what: `${what}: memory from a quarter to the end ≤ ${relayGrowthKb} KiB more`,
+        value: `${kib(growth)} KiB more`,
+        met: growth <= relayGrowthKb,
+      },
+      atMost(`${what}: CPU in 1 s with nothing to do, ms,`, idle, relayIdleMs),
+    ];
+  });
 }
 
 function crowdTargets(rows: readonly CrowdRow[]): Target[] {
@@ -112,7 +234,7 @@ function crowdTargets(rows: readonly CrowdRow[]): Target[] {
   ];
 }
 
-function targets({ rows, crowdRows, smallAddressSpace }: Results): string {
+function targets({ rows, crowdRows, relayRows, smallAddressSpace }: Results): string {
   const schemes: Scheme[] = ["unix/", "vsock-mux/"];
   const base = find(rows, baseline);
   const all: Target[] = [
@@ -141,6 +263,7 @@ function targets({ rows, crowdRows, smallAddressSpace }: Results): string {
       };
     }),
     ...crowdTargets(crowdRows),
+    ...relayTargets(relayRows),
     {
       what: "runs under `ulimit -v 65536`",
       value: smallAddressSpace ?? "a connection handed over",
@@ -187,6 +310,9 @@ export function report(results: Results): string {
       crowds(results),
       `On vsock-mux/; the multiplexer answers nobody before all are waiting. Medians of ${results.crowds} crowds each, all on processor ${results.processor}; the failures of all. Memory while all wait: the proportional set size, for which a page that several map counts once; in it what is private to each; beside it the page tables of each. The ${nodeHost} stops at 100: 500 would take 3 GiB.`,
     );
+  }
+  if (results.relayRows.length > 0) {
+    parts.push(relays(results), relaysElsewhere(results), relayRemark(results));
   }
   parts.push(`Targets of the ${standalone} host:`, targets(results));
   return parts.join("\n\n");

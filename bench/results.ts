@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 
 import { root } from "../tests/support/proxy";
 import { tool } from "../scripts/tools";
-import type { CrowdRun } from "./harness";
+import type { CrowdRun, Idling, Route } from "./harness";
 
 export type Scheme = "unix/" | "vsock-mux/";
 
@@ -17,6 +17,7 @@ export const nodeHost = "Node host";
 export const systemd = "systemd-ssh-proxy";
 export const baseline = "/bin/true";
 export const nodeAlone = "node -e 0";
+export const socat = "socat";
 
 export interface Row {
   name: string;
@@ -41,6 +42,26 @@ export interface CrowdRow extends CrowdRun {
   size: number;
 }
 
+/** Transfers through the same relay on the same route: medians, but of the growth the most. */
+export interface RouteRow extends Route {
+  /** On processors of the kernel's choice, and not on those of the others. */
+  anywhere: boolean;
+  speed: number;
+  cpuPerGib: number;
+  quarterKb: number;
+  lastKb: number;
+  mostKb: number;
+  /** From a quarter of the bytes to the last. */
+  growthKb: number;
+}
+
+export interface RelayRow {
+  name: string;
+  scheme?: Scheme;
+  routes: RouteRow[];
+  idling: Idling;
+}
+
 export interface Results {
   versions: string[];
   machine: string;
@@ -50,8 +71,11 @@ export interface Results {
   rounds: number;
   warmUp: number;
   crowds: number;
+  transfers: number;
+  transferBytes: number;
   rows: Row[];
   crowdRows: CrowdRow[];
+  relayRows: RelayRow[];
   /** What went wrong in 64 MiB of address space; nothing where nothing did. */
   smallAddressSpace: string | null;
   /** How systemd-ssh-proxy was run; null where none was found. */

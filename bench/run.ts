@@ -1,17 +1,19 @@
 // npm run bench: how long ssh waits for the proxy, and what the proxy takes meanwhile, next to what a
-// process costs at all, what Node costs, and what others' proxies and relays cost.
+// process costs at all, what Node costs, and what others' proxies and relays cost; and how fast its
+// relay is, next to others.
 //
 //     tsx bench/run.ts [OPTIONS]
 //
 //     --rounds N     measured runs of each command (default 200, which is the least)
 //     --crowds N     crowds of each size (default 11); 0: none
-//     --quick        10 rounds and one crowd, to see that all works; no plot
+//     --transfers N  transfers through each relay, in each direction (default 11); 0: none
+//     --quick        10 rounds, one crowd and three short transfers, to see that all works; no plot
 //     --peers N      the processor of what answers (default: that of the commands)
 //     --plot FILE    where an SVG goes
 //     --from FILE    reports on what an earlier run has left in build/bench/results.json
 //
 // It prints Markdown. What the numbers mean, and what is done for them to mean it, is in the heads of
-// race.c and crowd.c; results.json has what the report and the plot are made of.
+// race.c, crowd.c and relay.c; results.json has what the report and the plot are made of.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -21,8 +23,18 @@ import { parseArgs } from "node:util";
 import { ensureTools, tool } from "../scripts/tools";
 import { allowedProcessors } from "../tests/support/processors";
 import { root } from "../tests/support/proxy";
-import { build, crowd, memory, race, withSockets } from "./harness";
-import type { Command, Crowd, CrowdRun, Run, Sockets } from "./harness";
+import { build, crowd, idle, memory, race, transfer, withSockets } from "./harness";
+import type {
+  Command,
+  Crowd,
+  CrowdRun,
+  Idling,
+  Relay,
+  Route,
+  Run,
+  Sockets,
+  Transfer,
+} from "./harness";
 import { plot } from "./plot";
 import { report } from "./report";
 import {
@@ -32,21 +44,28 @@ import {
   nodeAlone,
   nodeHost,
   quantile,
+  socat,
   standalone,
   systemd,
   versions,
 } from "./results";
-import type { CrowdRow, Results, Row, Scheme } from "./results";
+import type { CrowdRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
 import { findSystemdSshProxy } from "./systemd";
 import type { SystemdSshProxy } from "./systemd";
 
 const fewestRounds = 200;
 const memoryRounds = 5;
+const idleRounds = 3;
+const mebibyte = 2 ** 20;
 
 interface Plan {
   rounds: number;
   warmUp: number;
   crowds: number;
+  transfers: number;
+  /** How many pass in each transfer, and how long nothing does. */
+  transferBytes: number;
+  idleMs: number;
   processor: number;
   peers: number;
 }
@@ -100,7 +119,7 @@ function candidates(proxies: readonly Host[], sockets: Sockets): Candidate[] {
       }),
     ),
     {
-      name: "socat",
+      name: socat,
       scheme: "unix/",
       kind: "relay",
       argv: [tool("socat"), "STDIO", `UNIX-CONNECT:${sockets.unix}`],
@@ -170,6 +189,81 @@ async function runManyAtOnce(
   return all.map((one, i) => summarizeCrowd(one, runs[i] ?? []));
 }
 
+function relays(proxies: readonly Host[], sockets: Sockets): (Relay & { scheme: Scheme })[] {
+  const unix = `unix${sockets.unix}`;
+  const command = (name: string) => proxies.find((proxy) => proxy.name === name)?.command ?? [];
+  const ours = (name: string, scheme: Scheme, address: string) => {
+    return { name, scheme, argv: [...command(name), "--stdio", address] };
+  };
+  const theirs = (name: string, argv: readonly string[]) => {
+    return { name, scheme: "unix/" as const, argv };
+  };
+  const ends = ["STDIO", `UNIX-CONNECT:${sockets.unix}`];
+  return [
+    theirs(socat, [tool("socat"), ...ends]),
+    theirs(`${socat} -b 65536`, [tool("socat"), "-b", "65536", ...ends]),
+    theirs("ncat", [tool("ncat"), "-U", sockets.unix]),
+    ours(standalone, "unix/", unix),
+    ours(standalone, "vsock-mux/", `vsock-mux${sockets.multiplexer}`),
+    ours(nodeHost, "unix/", unix),
+  ];
+}
+
+function summarizeRoute(
+  route: Route,
+  anywhere: boolean,
+  bytes: number,
+  runs: readonly Transfer[],
+): RouteRow {
+  const of = (key: keyof Transfer) => median(runs.map((run) => run[key]));
+  return {
+    ...route,
+    anywhere,
+    speed: of("speed"),
+    cpuPerGib: (of("cpuMs") / 1e3) * (2 ** 30 / bytes),
+    quarterKb: of("quarterKb"),
+    lastKb: of("lastKb"),
+    mostKb: of("mostKb"),
+    growthKb: Math.max(...runs.map(({ quarterKb, lastKb }) => lastKb - quarterKb)),
+  };
+}
+
+function summarizeIdling(runs: readonly Idling[]): Idling {
+  const of = (key: keyof Idling) => median(runs.map((run) => run[key]));
+  return { connected: of("connected"), unread: of("unread"), blocked: of("blocked") };
+}
+
+async function runRelays(
+  proxies: readonly Host[],
+  sockets: Sockets,
+  { transfers: rounds, transferBytes: bytes, idleMs, processor, peers }: Plan,
+): Promise<RelayRow[]> {
+  if (rounds === 0) return [];
+  const all = relays(proxies, sockets);
+  const here = { warmUp: 1, processor, ends: peers };
+  const places = [
+    { anywhere: false, pairs: [false, true], ...here },
+    { anywhere: true, pairs: [false], ...here, processor: -1, ends: -1 },
+  ];
+  const rows = all.map((): RouteRow[] => []);
+  for (const { anywhere, pairs, ...options } of places) {
+    const routes = pairs.flatMap((pair): Route[] => [
+      { direction: "up", pair },
+      { direction: "down", pair },
+    ]);
+    const found = await transfer(all, routes, sockets, { ...options, rounds, bytes });
+    for (const [i, row] of rows.entries()) {
+      const runs = found[i] ?? [];
+      row.push(...routes.map((route, j) => summarizeRoute(route, anywhere, bytes, runs[j] ?? [])));
+    }
+  }
+  const options = { ...here, warmUp: 0, rounds: idleRounds, milliseconds: idleMs };
+  const idling = await idle(all, sockets, options);
+  return all.map(({ name, scheme }, i) => {
+    return { name, scheme, routes: rows[i] ?? [], idling: summarizeIdling(idling[i] ?? []) };
+  });
+}
+
 /** Runs the command in 64 MiB of address space; gives what went wrong. */
 async function inSmallAddressSpace(command: Command, sockets: Sockets): Promise<string | null> {
   const limit = ["/bin/sh", "-c", 'ulimit -v 65536 && exec "$@"', "sh"];
@@ -192,14 +286,15 @@ async function measure(plan: Plan): Promise<Results> {
     load: os.loadavg()[0] ?? NaN,
     systemdRemark: theirs?.remark ?? null,
   };
-  console.error("One by one, and then many at once: this takes a few minutes.");
+  console.error("One by one, many at once, and as relays: this takes several minutes.");
   return await withSockets(async (sockets) => {
     const all = candidates(proxies, sockets);
     const rows = await runOneByOne(all, sockets, plan);
     const crowdRows = await runManyAtOnce(proxies, sockets, plan);
+    const relayRows = await runRelays(proxies, sockets, plan);
     const ours = all.find(({ name }) => name === standalone) as Candidate;
     const smallAddressSpace = await inSmallAddressSpace(ours, sockets);
-    return { ...facts, ...plan, rows, crowdRows, smallAddressSpace };
+    return { ...facts, ...plan, rows, crowdRows, relayRows, smallAddressSpace };
   });
 }
 
@@ -216,6 +311,7 @@ async function main(): Promise<void> {
     options: {
       rounds: { type: "string" },
       crowds: { type: "string" },
+      transfers: { type: "string" },
       quick: { type: "boolean", default: false },
       peers: { type: "string" },
       plot: { type: "string" },
@@ -228,6 +324,9 @@ async function main(): Promise<void> {
     rounds: values.quick ? 10 : count("rounds", values.rounds, fewestRounds, fewestRounds),
     warmUp: values.quick ? 1 : 10,
     crowds: values.quick ? 1 : count("crowds", values.crowds, 11, 0),
+    transfers: values.quick ? 3 : count("transfers", values.transfers, 11, 0),
+    transferBytes: (values.quick ? 16 : 256) * mebibyte,
+    idleMs: values.quick ? 100 : 1000,
     processor,
     peers: count("peers", values.peers, processor, 0),
   };

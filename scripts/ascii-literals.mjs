@@ -2,20 +2,25 @@
 // memory, one byte each and a NUL behind them, instead of a UTF-16 string object with a header: a
 // third of the size, and ready to be compared with what the shim delivers or copied to stderr.
 // To the type checkers it stays a `string`; what may be done with it stands in assembly/bytes.ts.
+//
+// The literals of assembly/texts.ts are packed as well (pack-texts.mjs), and its PAIRS becomes what
+// they are unpacked with.
 
 import { Node } from "assemblyscript";
 import { Transform } from "assemblyscript/transform";
 
-/** The expression `changetype<string>(memory.data<u8>([letters, 0]))`. */
-function staticText(text, range) {
+import { pack } from "./pack-texts.mjs";
+
+/** The expression `changetype<string>(memory.data<u8>([...bytes, 0]))`. */
+function staticText(bytes, range) {
   const name = (word) => Node.createIdentifierExpression(word, range);
   const type = (word) =>
     Node.createNamedType(Node.createSimpleTypeName(word, range), [], false, range);
-  const bytes = [...Buffer.from(text, "latin1"), 0].map((byte) =>
+  const numbers = [...bytes, 0].map((byte) =>
     Node.createIntegerLiteralExpression(globalThis.i64_new(byte), range),
   );
   const data = Node.createPropertyAccessExpression(name("memory"), name("data"), range);
-  const list = Node.createArrayLiteralExpression(bytes, range);
+  const list = Node.createArrayLiteralExpression(numbers, range);
   const segment = Node.createCallExpression(data, [type("u8")], [list], range);
   return Node.createCallExpression(name("changetype"), [type("string")], [segment], range);
 }
@@ -32,28 +37,38 @@ function literalText(node) {
   return undefined;
 }
 
-/** Replaces the literals below `node`, wherever an expression can stand. */
-function replaceIn(node, seen) {
-  if (node === null || typeof node !== "object" || seen.has(node)) return;
+/** The literals below `node`, wherever an expression can stand: each with the place that holds it. */
+function literalsIn(node, seen = new Set()) {
+  if (node === null || typeof node !== "object" || seen.has(node)) return [];
   seen.add(node);
-  for (const [key, child] of Object.entries(node)) {
+  return Object.entries(node).flatMap(([key, child]) => {
     // An import's path is a literal to the parser, and no expression.
-    if (key === "range" || key === "path" || key === "source") continue;
+    if (key === "range" || key === "path" || key === "source") return [];
     const text = literalText(child);
-    if (text === undefined) {
-      replaceIn(child, seen);
-    } else if (isAscii(text)) {
-      node[key] = staticText(text, child.range);
-    } else {
-      throw new Error(`not ASCII: ${JSON.stringify(text)}`);
-    }
-  }
+    return text === undefined ? literalsIn(child, seen) : [{ holder: node, key, text }];
+  });
+}
+
+function put({ holder, key }, bytes) {
+  holder[key] = staticText(bytes, holder[key].range);
 }
 
 export default class AsciiLiterals extends Transform {
   afterParse(parser) {
     for (const source of parser.sources) {
-      if (source.normalizedPath.startsWith("assembly/")) replaceIn(source.statements, new Set());
+      if (!source.normalizedPath.startsWith("assembly/")) continue;
+      const literals = literalsIn(source.statements);
+      const foreign = literals.find(({ text }) => !isAscii(text));
+      if (foreign !== undefined) throw new Error(`not ASCII: ${JSON.stringify(foreign.text)}`);
+      if (source.normalizedPath === "assembly/texts.ts") {
+        const [pairs, ...texts] = literals;
+        if (pairs.text !== "") throw new Error("assembly/texts.ts does not begin with PAIRS");
+        const result = pack(texts.map(({ text }) => text));
+        put(pairs, result.pairs);
+        texts.forEach((literal, i) => put(literal, result.packed[i]));
+      } else {
+        for (const literal of literals) put(literal, Buffer.from(literal.text, "latin1"));
+      }
     }
   }
 }

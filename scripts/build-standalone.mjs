@@ -35,8 +35,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 
 const sources = [
   "native/standalone/main.c",
+  "native/shim/log.c",
   "native/shim/poll.c",
   "native/shim/preview1.c",
+  "native/shim/relay.c",
   "native/shim/shim.c",
   "native/shim/sockets.c",
 ];

@@ -3,10 +3,20 @@
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+
+import { mergeSegments } from "./merge-segments.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const require = createRequire(import.meta.url);
@@ -26,6 +36,8 @@ function wasm(name) {
     "--transform",
     "./scripts/ascii-literals.mjs",
   );
+  const file = path.join(root, `dist/${name}.wasm`);
+  writeFileSync(file, mergeSegments(readFileSync(file)));
 }
 
 rmSync(path.join(root, "dist"), { recursive: true, force: true });

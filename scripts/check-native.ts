@@ -37,7 +37,7 @@ function run(name: string, args: string[]): void {
 }
 
 try {
-  ensureTools(["clang-format", "clang-tidy"]);
+  ensureTools(["clang-format", "clang-tidy", "libssh"]);
   run("clang-format", ["--dry-run", "--Werror", ...files]);
   for (const [ending, flags] of Object.entries(languages)) {
     const sources = files.filter((file) => file.endsWith(ending));

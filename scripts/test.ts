@@ -12,16 +12,28 @@ const root = path.resolve(__dirname, "..");
 const folders = ["tests", "tests/shim"];
 
 /** Those that run the proxy as ssh does, by the name of the file. */
-const endToEnd = ["command", "handover", "multiplexer", "paths", "ssh", "vsock"];
+const endToEnd = [
+  ...["clients", "command", "handover", "multiplexer", "options", "paths", "relay", "ssh", "vsock"],
+  "wait",
+];
+
+/**
+ * Those that need this machine's processor: there is no AF_VSOCK for an emulated one, and sshfs runs
+ * in the same guest, whose kernel runs this machine's programs.
+ */
+const native = ["clients", "vsock"];
 
 const hosts: Record<string, readonly string[]> = {
   node: endToEnd,
   standalone: endToEnd,
-  // There is no AF_VSOCK for an emulated processor: the guest's kernel runs this machine's programs.
-  arm64: endToEnd.filter((name) => name !== "vsock"),
+  arm64: endToEnd.filter((name) => !native.includes(name)),
 };
 
 const tools = ["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt"];
+const clients = [
+  ...["sftp", "ssh-add", "ssh-agent", "rsync", "git", "sshfs", "fusermount3", "ansible"],
+  ...["plink", "pscp", "puttygen", "dbclient", "dropbearconvert", "python3", "paramiko", "libssh"],
+];
 const standaloneTools = ["strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"];
 
 function runFiles(files: readonly string[], host?: string): boolean {
@@ -57,7 +69,7 @@ function runAll(): boolean {
 
 const named = process.argv.slice(2);
 try {
-  ensureTools([...tools, ...standaloneTools]);
+  ensureTools([...tools, ...clients, ...standaloneTools]);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);

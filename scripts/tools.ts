@@ -18,6 +18,8 @@ import path from "node:path";
 interface Tool {
   packages: readonly string[];
   purpose: string;
+  /** Where it is no command: a file that the package puts there. */
+  file?: string;
 }
 
 const table: Readonly<Record<string, Tool>> = {
@@ -40,6 +42,31 @@ const table: Readonly<Record<string, Tool>> = {
     purpose: "compiles the standalone host for AArch64",
   },
   "qemu-aarch64": { packages: ["qemu-user"], purpose: "runs what is compiled for AArch64" },
+  sftp: { packages: ["openssh-client"], purpose: "copies files through the proxy" },
+  "ssh-add": { packages: ["openssh-client"], purpose: "fills a throw-away agent" },
+  "ssh-agent": { packages: ["openssh-client"], purpose: "is the agent to forward" },
+  rsync: { packages: ["rsync"], purpose: "copies files through the proxy" },
+  git: { packages: ["git"], purpose: "clones through the proxy" },
+  sshfs: { packages: ["sshfs"], purpose: "mounts a folder through the proxy, in the guest" },
+  fusermount3: { packages: ["fuse3"], purpose: "ends that mount" },
+  ansible: { packages: ["ansible-core"], purpose: "is a client that runs ssh" },
+  plink: { packages: ["putty-tools"], purpose: "is a client without descriptor passing" },
+  pscp: { packages: ["putty-tools"], purpose: "copies files as plink does" },
+  puttygen: { packages: ["putty-tools"], purpose: "makes a key PuTTY's" },
+  dbclient: { packages: ["dropbear-bin"], purpose: "is a client without descriptor passing" },
+  dropbearconvert: { packages: ["dropbear-bin"], purpose: "makes a key Dropbear's" },
+  // Debian's Python, whatever other one is in front of it in PATH.
+  python3: { packages: ["python3"], purpose: "runs paramiko", file: "/usr/bin/python3" },
+  paramiko: {
+    packages: ["python3-paramiko"],
+    purpose: "is a client without descriptor passing",
+    file: "/usr/lib/python3/dist-packages/paramiko/__init__.py",
+  },
+  libssh: {
+    packages: ["libssh-dev"],
+    purpose: "is a client without descriptor passing",
+    file: "/usr/include/libssh/libssh.h",
+  },
   "clang-format": { packages: ["clang-format"], purpose: "checks the layout of C and C++" },
   "clang-tidy": { packages: ["clang-tidy"], purpose: "lints C and C++" },
 };
@@ -48,6 +75,8 @@ const table: Readonly<Record<string, Tool>> = {
 const administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 function find(name: string): string | undefined {
+  const fixed = table[name]?.file;
+  if (fixed !== undefined) return existsSync(fixed) ? fixed : undefined;
   const folders = (process.env["PATH"] ?? "")
     .split(path.delimiter)
     .filter((folder) => path.isAbsolute(folder));
@@ -63,7 +92,7 @@ function find(name: string): string | undefined {
   return undefined;
 }
 
-/** The absolute path of a command of the table. */
+/** The absolute path of a command of the table, or of the file that stands for a library there. */
 export function tool(name: string): string {
   describe(name);
   const file = find(name);
@@ -86,8 +115,9 @@ function howToInstall(names: readonly string[]): string {
 }
 
 /**
- * Makes sure that the named commands can be run. What is missing is installed where we are root and
- * there is apt-get; elsewhere this throws an Error that names the one command to run.
+ * Makes sure that the named commands can be run, and libraries used. What is missing is installed
+ * where we are root and there is apt-get; elsewhere this throws an Error that names the one command
+ * to run.
  */
 export function ensureTools(names: readonly string[]): void {
   names.forEach(describe);

@@ -126,9 +126,9 @@ describe("the hand-over", () => {
   });
 
   for (const stdout of ["dgram", "seqpacket", "tcp", "pipe", "tty", "file"] as const) {
-    it(`fd 1 is of another kind, ${stdout}: 64, and nothing is connected to`, async () => {
+    it(`--fdpass, and fd 1 is of another kind, ${stdout}: 64, and nothing is connected to`, async () => {
       const before = await listener.accepted();
-      failed(await proxy("unix", { stdout }), [64], /ProxyUseFdpass/);
+      failed(await proxy("unix", { stdout }, ["--fdpass"]), [64], /ProxyUseFdpass/);
       assert.equal(await listener.accepted(), before);
     });
   }

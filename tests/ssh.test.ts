@@ -126,6 +126,61 @@ describe("ssh", { timeout: 900_000 }, () => {
     assert.equal(kept.exit, 0, kept.stderr);
   });
 
+  /**
+   * How a path with capitals is asked for: the host as typed, what HostName makes of it, and whether
+   * ssh's %h has lost them. ssh lower-cases what has no `%` in it, and only then %n is of use.
+   */
+  const spellings: Record<string, () => [host: string, hostName: string | undefined, h: string]> = {
+    "unix/PATH": () => [`unix${socket}`, undefined, `unix${socket.toLowerCase()}`],
+    "unix%/PATH": () => [`unix%${socket}`, undefined, `unix%${socket}`],
+    "unix%a%b": () => [percent("unix", socket), undefined, percent("unix", socket)],
+    "unix/PATH, HostName %h": () => [`unix${socket}`, "%h", `unix${socket.toLowerCase()}`],
+    "an alias, HostName unix%%/PATH": () => ["Alias", `unix%%${socket}`, `unix%${socket}`],
+    "an alias, HostName unix%%a%%b": () => {
+      const address = percent("unix", socket);
+      return ["Alias", address.replaceAll("%", "%%"), address];
+    },
+    "an address that HostName makes another": () => [
+      "unix/nowhere/Sshd.sock",
+      `unix%%${socket}`,
+      `unix%${socket}`,
+    ],
+  };
+  for (const [name, spelling] of Object.entries(spellings)) {
+    it(`keeps the capitals of ${name}`, async () => {
+      const [host, hostName, expected] = spelling();
+      const options = named(hostName);
+      assert.equal(hostNameOf([...options, host]), expected);
+      const ran = await sshd.ssh([...options, host, "true"]);
+      assert.equal(ran.exit, 0, ran.stderr);
+    });
+  }
+
+  it("cannot know the capitals of HostName unix/PATH, nor mends those that were typed", async () => {
+    const options = named(`unix${socket}`);
+    const lost = `unix${socket.toLowerCase()}`;
+    assert.equal(hostNameOf([...options, "alias"]), lost);
+    assertFailed(await sshd.ssh([...options, "alias", "true"]), lost);
+    const loud = `unix${socket.toUpperCase()}`;
+    assert.equal(hostNameOf([loud]), lost);
+    assertFailed(await sshd.ssh([loud, "true"]), loud);
+  });
+
+  /** The option for a configuration that has HostName as well. */
+  function named(hostName: string | undefined): string[] {
+    if (hostName === undefined) return [];
+    const config = path.join(sshd.folder, "named_config");
+    writeFileSync(config, `Include ${sshd.clientConfig}\nHost *\n    HostName ${hostName}\n`);
+    return ["-F", config];
+  }
+
+  /** What %h is, as `ssh -G` tells it. */
+  function hostNameOf(args: readonly string[]): string | undefined {
+    const words = ["-F", sshd.clientConfig, "-G", ...args];
+    const { stdout } = spawnSync("ssh", words, { encoding: "utf8" });
+    return /^hostname (.*)$/m.exec(stdout)?.[1];
+  }
+
   it("reaches a path with spaces, which an alias stands for", async () => {
     const spaced = `${sshd.folder}/with two spaces`;
     await sshd.listen(spaced);

@@ -101,6 +101,30 @@ fact host $ssh -o ${shellQuote(`ProxyCommand=${proxyCommandLine(proxyCommand())}
 fact scp-up $scp small vsock%1:${folder}/up
 fact scp-down $scp vsock%1:${folder}/small down
 
+# The relay: peers behind ports of their own, with pipes, so that each way can end by itself.
+serve() {
+  socat -t 20 "VSOCK-LISTEN:$1,fork" "EXEC:$2,pipes" 2>>servers.log &
+}
+serve 30 sha256sum
+cat >half <<'EOF'
+printf reply
+exec >&-
+cat >late
+EOF
+serve 31 'sh half'
+serve 32 'printf reply'
+for port in 30 31 32; do wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:$port; done
+mkfifo open
+relay() {
+  fact "$1" timeout 60 sh -c "$2" sh ${proxy}
+}
+relay relay-stdin-first '"$@" vsock/1 30 <small'
+relay relay-peer-first '{ sleep 1; printf "late, but it arrives"; } | "$@" vsock/1 31'
+# Its other end is never closed.
+relay relay-peer-closes '"$@" vsock/1 32 0<>open'
+relay relay-never 'timeout 3 "$@" --half-close=never vsock/1 30 <small'
+fact relay-ssh $ssh -o ProxyUseFdpass=no vsock/1 'sha256sum; exit 42' <small
+
 # The loopback transport answers from an ordinary kernel thread. A busy process with real-time
 # priority keeps that from running, and a proxy above it waits for an answer that does not come.
 # Without -1, ordinary threads would still be given 5 % of the time (sched(7)).
@@ -217,6 +241,33 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
       assert.ok((await readFile(path.join(sshd.folder, way))).equals(small));
     });
   }
+
+  const digest = Buffer.from(`${sha256(small)}  -\n`);
+
+  it("relays: the end of stdin is passed on, and the answer behind it arrives", async () => {
+    assert.deepEqual(await fact("relay-stdin-first"), { exit: 0, stdout: digest, stderr: "" });
+  });
+
+  it("relays: the peer ends its sending first, and still receives", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-first"), { exit: 0, stdout: reply, stderr: "" });
+    const late = await readFile(path.join(sshd.folder, "late"), "utf8");
+    assert.equal(late, "late, but it arrives");
+  });
+
+  it("relays: the peer closes altogether, and that is the end though stdin stays open", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-closes"), { exit: 0, stdout: reply, stderr: "" });
+  });
+
+  it("relays with --half-close=never: the peer waits for an end that does not come", async () => {
+    // timeout(1)'s own exit status.
+    assert.deepEqual(await fact("relay-never"), { exit: 124, stdout: Buffer.of(), stderr: "" });
+  });
+
+  it("relays for an ssh without ProxyUseFdpass", async () => {
+    assert.deepEqual(await fact("relay-ssh"), { exit: 42, stdout: digest, stderr: "" });
+  });
 
   it("passes one byte and one blocking socket with every option as it was", () =>
     passed("passed", 1));

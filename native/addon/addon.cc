@@ -8,6 +8,7 @@
 //   rawArguments(decoded)      arguments.cc
 
 #include <napi.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <string>
@@ -31,7 +32,7 @@ class Shim : public Napi::ObjectWrap<Shim> {
     }
 
     explicit Shim(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Shim>(info) {
-        shim_init(&shim_, nullptr, 0);
+        shim_init(&shim_, nullptr, 0, nullptr);
         if (!info[0].IsArray()) {
             throw Napi::TypeError::New(info.Env(), "Shim: args must be an array of Buffers");
         }
@@ -46,7 +47,8 @@ class Shim : public Napi::ObjectWrap<Shim> {
         }
         for (const std::string &arg : args_)
             argv_.push_back(arg.c_str());
-        shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()));
+        // Not by way of process.env, which is decoded.
+        shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()), environ);
     }
 
     ~Shim() override {

@@ -52,8 +52,26 @@ static inline void store_u64(uint8_t *at, uint64_t value) {
 /** The process's descriptor for the program's `fd`; -1 where the program has no such one. */
 int shim_descriptor(const struct shim *shim, uint32_t fd);
 
-/** The same for sockets that the program has opened; -1 for 0 to 2 too. */
+/** The same for what the program has opened; -1 for 0 to 2 too. */
 int shim_opened(const struct shim *shim, uint32_t fd);
+
+/**
+ * Moves a new descriptor above 0 to 2, where it lands in a process that was started with one of
+ * them closed: what the program writes to its stderr must not reach a peer.
+ *
+ * @return the descriptor, -1 with errno where `fd` is -1 or cannot be moved
+ */
+int shim_above_stdio(int fd);
+
+/** open(2) through signals, with the mode 0600 for what it makes, and above 0 to 2. */
+int shim_open(const char *path, int flags);
+
+/**
+ * Takes a descriptor of the process into the program's table, and writes its number there.
+ *
+ * @return 0; MFILE where the table is full, and `fd` is closed; the errno that `fd` of -1 stands for
+ */
+uint32_t shim_add(struct shim *shim, int fd, uint8_t *result);
 
 /**
  * Reads a list of iovec or ciovec, {u32 pointer, u32 length} each.

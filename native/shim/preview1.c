@@ -10,38 +10,89 @@
 
 #include "internal.h"
 
-/** The bytes of all arguments, with the NUL behind each. */
-static uint64_t args_size(const struct shim *shim) {
+/** The bytes of a list of texts, with the NUL behind each. */
+static uint64_t total_size(const char *const *texts, uint32_t count) {
     uint64_t total = 0;
-    for (uint32_t i = 0; i < shim->argc; i++) {
-        total += strlen(shim->argv[i]) + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        total += strlen(texts[i]) + 1;
     }
     return total;
 }
 
-uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_argv_buf_size) {
-    uint8_t *argc = shim_range(shim, ret_argc, 4);
-    uint8_t *size = shim_range(shim, ret_argv_buf_size, 4);
-    if (argc == NULL || size == NULL) return SHIM_FAULT;
-    uint64_t total = args_size(shim);
+/** args_sizes_get and environ_sizes_get. */
+static uint32_t put_sizes(struct shim *shim, const char *const *texts, uint32_t count,
+                          uint32_t ret_count, uint32_t ret_size) {
+    uint8_t *number = shim_range(shim, ret_count, 4);
+    uint8_t *size = shim_range(shim, ret_size, 4);
+    if (number == NULL || size == NULL) return SHIM_FAULT;
+    uint64_t total = total_size(texts, count);
     if (total > UINT32_MAX) return SHIM_OVERFLOW;
-    store_u32(argc, shim->argc);
+    store_u32(number, count);
     store_u32(size, (uint32_t)total);
     return SHIM_SUCCESS;
 }
 
-uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
-    uint8_t *pointers = shim_range(shim, argv, (uint64_t)shim->argc * 4);
-    uint8_t *texts = shim_range(shim, argv_buf, args_size(shim));
-    if (pointers == NULL || texts == NULL) return SHIM_FAULT;
+/** args_get and environ_get: the texts one behind the other, and a pointer to each. */
+static uint32_t put_texts(struct shim *shim, const char *const *texts, uint32_t count, uint32_t at,
+                          uint32_t buf) {
+    uint8_t *pointers = shim_range(shim, at, (uint64_t)count * 4);
+    uint8_t *bytes = shim_range(shim, buf, total_size(texts, count));
+    if (pointers == NULL || bytes == NULL) return SHIM_FAULT;
     uint32_t offset = 0;
-    for (uint32_t i = 0; i < shim->argc; i++) {
-        size_t size = strlen(shim->argv[i]) + 1;
-        memcpy(texts + offset, shim->argv[i], size);
-        store_u32(pointers + (size_t)i * 4, argv_buf + offset);
+    for (uint32_t i = 0; i < count; i++) {
+        size_t size = strlen(texts[i]) + 1;
+        memcpy(bytes + offset, texts[i], size);
+        store_u32(pointers + (size_t)i * 4, buf + offset);
         offset += (uint32_t)size;
     }
     return SHIM_SUCCESS;
+}
+
+uint32_t shim_args_sizes_get(struct shim *shim, uint32_t ret_argc, uint32_t ret_argv_buf_size) {
+    return put_sizes(shim, shim->argv, shim->argc, ret_argc, ret_argv_buf_size);
+}
+
+uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
+    return put_texts(shim, shim->argv, shim->argc, argv, argv_buf);
+}
+
+/**
+ * What the program may see of the environment, the command's own variables and the terminal's type:
+ * an environment can hold secrets, and all sorts of bytes.
+ */
+static const char shown[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
+#define SHOWN (sizeof shown / sizeof *shown)
+
+static bool begins_with(const char *text, const char *prefix) {
+    while (*prefix != 0 && *text == *prefix) {
+        text++;
+        prefix++;
+    }
+    return *prefix == 0;
+}
+
+/** Those of the environment that are shown, the first of each name; how many there are. */
+static uint32_t shown_variables(const struct shim *shim, const char *variables[SHOWN]) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < SHOWN; i++) {
+        const char *const *at = shim->environment;
+        while (at != NULL && *at != NULL && !begins_with(*at, shown[i]))
+            at++;
+        if (at != NULL && *at != NULL) variables[count++] = *at;
+    }
+    return count;
+}
+
+uint32_t shim_environ_sizes_get(struct shim *shim, uint32_t ret_count, uint32_t ret_buf_size) {
+    const char *variables[SHOWN];
+    uint32_t count = shown_variables(shim, variables);
+    return put_sizes(shim, variables, count, ret_count, ret_buf_size);
+}
+
+uint32_t shim_environ_get(struct shim *shim, uint32_t environ, uint32_t environ_buf) {
+    const char *variables[SHOWN];
+    uint32_t count = shown_variables(shim, variables);
+    return put_texts(shim, variables, count, environ, environ_buf);
 }
 
 uint32_t shim_clock_time_get(struct shim *shim, uint32_t clock, uint64_t precision,

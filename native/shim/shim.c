@@ -3,39 +3,82 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-#define FIRST_SOCKET 3
+#define FIRST_OPENED 3
 
 #define NANOSECONDS 1000000000U
 
-void shim_init(struct shim *shim, const char *const *argv, uint32_t argc) {
+void shim_init(struct shim *shim, const char *const *argv, uint32_t argc,
+               const char *const *environment) {
     shim->memory = NULL;
     shim->memory_size = 0;
     shim->argv = argv;
     shim->argc = argc;
-    for (int i = 0; i < SHIM_SOCKETS; i++)
-        shim->sockets[i] = -1;
+    shim->environment = environment;
+    for (int i = 0; i < SHIM_OPENED; i++)
+        shim->opened[i] = -1;
 }
 
 void shim_close(struct shim *shim) {
-    for (int i = 0; i < SHIM_SOCKETS; i++) {
-        if (shim->sockets[i] >= 0) close(shim->sockets[i]);
-        shim->sockets[i] = -1;
+    for (int i = 0; i < SHIM_OPENED; i++) {
+        if (shim->opened[i] >= 0) close(shim->opened[i]);
+        shim->opened[i] = -1;
     }
 }
 
 int shim_opened(const struct shim *shim, uint32_t fd) {
-    if (fd < FIRST_SOCKET || fd - FIRST_SOCKET >= SHIM_SOCKETS) return -1;
-    return shim->sockets[fd - FIRST_SOCKET];
+    if (fd < FIRST_OPENED || fd - FIRST_OPENED >= SHIM_OPENED) return -1;
+    return shim->opened[fd - FIRST_OPENED];
 }
 
 int shim_descriptor(const struct shim *shim, uint32_t fd) {
-    return fd < FIRST_SOCKET ? (int)fd : shim_opened(shim, fd);
+    return fd < FIRST_OPENED ? (int)fd : shim_opened(shim, fd);
+}
+
+int shim_above_stdio(int fd) {
+    if (fd < 0 || fd > STDERR_FILENO) return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return moved;
+}
+
+int shim_open(const char *path, int flags) {
+    int fd;
+    do {
+        fd = open(path, flags, 0600);
+    } while (fd < 0 && errno == EINTR);
+    return shim_above_stdio(fd);
+}
+
+uint32_t shim_add(struct shim *shim, int fd, uint8_t *result) {
+    if (fd < 0) return shim_errno(errno);
+    uint32_t i = 0;
+    while (i < SHIM_OPENED && shim->opened[i] >= 0)
+        i++;
+    if (i == SHIM_OPENED) {
+        close(fd);
+        return SHIM_MFILE;
+    }
+    shim->opened[i] = fd;
+    store_u32(result, FIRST_OPENED + i);
+    return SHIM_SUCCESS;
+}
+
+uint32_t shim_fd_close(struct shim *shim, uint32_t fd) {
+    int host = shim_opened(shim, fd);
+    if (host < 0) return SHIM_BADF;
+    shim->opened[fd - FIRST_OPENED] = -1;
+    // Whatever it answers, Linux has closed it (close(2)).
+    close(host);
+    return SHIM_SUCCESS;
 }
 
 uint32_t shim_buffers(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,

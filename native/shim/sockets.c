@@ -22,35 +22,15 @@ enum { SOCKTYPE_STREAM = 6 };
 #define VSOCK_ADDRESS_SIZE 12
 #define PATH_SIZE_MAX 4095
 
-/**
- * Moves a new descriptor above 0 to 2, where it lands in a process that was started with one of
- * them closed: what the program writes to its stderr must not reach a peer.
- */
-static int above_stdio(int fd) {
-    if (fd < 0 || fd > STDERR_FILENO) return fd;
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    int error = errno;
-    close(fd);
-    errno = error;
-    return moved;
-}
-
 uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint32_t ret_fd) {
     uint8_t *result = shim_range(shim, ret_fd, 4);
     if (result == NULL) return SHIM_FAULT;
     if (family != FAMILY_UNIX && family != FAMILY_VSOCK) return SHIM_AFNOSUPPORT;
     if (type != SOCKTYPE_STREAM) return SHIM_PROTOTYPE;
-    uint32_t i = 0;
-    while (i < SHIM_SOCKETS && shim->sockets[i] >= 0)
-        i++;
-    if (i == SHIM_SOCKETS) return SHIM_MFILE;
     // Not blocking, so that connecting can be waited for; sock_connect undoes it.
     int domain = family == FAMILY_UNIX ? AF_UNIX : AF_VSOCK;
-    int host = above_stdio(socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (host < 0) return shim_errno(errno);
-    shim->sockets[i] = host;
-    store_u32(result, i + 3);
-    return SHIM_SUCCESS;
+    int host = shim_above_stdio(socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return shim_add(shim, host, result);
 }
 
 /** The longest time that every kernel takes for a socket's option: 11 days. */
@@ -134,11 +114,7 @@ __attribute__((noinline)) static uint32_t connect_long_path(int fd, const uint8_
     memcpy(path, bytes, length);
     path[length] = 0;
 
-    int file;
-    do {
-        file = open(path, O_PATH | O_CLOEXEC);
-    } while (file < 0 && errno == EINTR);
-    file = above_stdio(file);
+    int file = shim_open(path, O_PATH | O_CLOEXEC);
     if (file < 0) return shim_errno(errno);
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/proc/self/fd/"};
     put_decimal(address.sun_path + strlen(address.sun_path), (unsigned)file);

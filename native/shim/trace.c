@@ -45,17 +45,11 @@ struct line {
     char text[4096];
 };
 
-// The standalone host has none: weak, it is at 0 there.
-extern char **environ __attribute__((weak));
-
 /** The value of SHIM_TRACE, NULL where it is not set. */
 static const char *trace_file(const struct shim *shim) {
     static const char name[] = "SHIM_TRACE=";
-    // Without a C library the arguments stand where the kernel has put them: the environment is
-    // behind them, and behind the zero that ends them (native/standalone/start.c).
-    const char *const *variable =
-        &environ != NULL ? (const char *const *)environ : shim->argv + shim->argc + 1;
-    for (; *variable != NULL; variable++) {
+    const char *const *variable = shim->environment;
+    for (; variable != NULL && *variable != NULL; variable++) {
         size_t i = 0;
         while (name[i] != 0 && (*variable)[i] == name[i])
             i++;
@@ -188,6 +182,21 @@ static void put_buffers(struct line *line, uint32_t iovs, uint32_t iovs_len, boo
 
 // ---- wasi_snapshot_preview1
 
+/** A list of pointers to texts, and the texts. */
+static void put_texts(struct line *line, const char *name, uint32_t list, uint32_t count) {
+    const struct shim *shim = line->shim;
+    const uint8_t *pointers = shim_range(shim, list, (uint64_t)count * 4);
+    for (uint32_t i = 0; pointers != NULL && i < count; i++) {
+        uint32_t at = load_u32(pointers + (size_t)i * 4);
+        const uint8_t *text = shim_range(shim, at, 0);
+        if (text == NULL) continue;
+        put_entry(line, name, i, "");
+        put_decimal(line, at);
+        put_entry(line, name, i, ".bytes");
+        put_hex(line, text, strnlen((const char *)text, shim->memory_size - at));
+    }
+}
+
 uint32_t WRAP(args_get)(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
     struct line line;
     begin(&line, shim, "args_get");
@@ -195,16 +204,7 @@ uint32_t WRAP(args_get)(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
     ARGUMENT(argv_buf);
     uint32_t error = REAL(args_get)(shim, argv, argv_buf);
     put_errno(&line, error);
-    const uint8_t *list = shim_range(shim, argv, (uint64_t)shim->argc * 4);
-    for (uint32_t i = 0; error == SHIM_SUCCESS && list != NULL && i < shim->argc; i++) {
-        uint32_t at = load_u32(list + (size_t)i * 4);
-        const uint8_t *text = shim_range(shim, at, 0);
-        if (text == NULL) continue;
-        put_entry(&line, "argv", i, "");
-        put_decimal(&line, at);
-        put_entry(&line, "argv", i, ".bytes");
-        put_hex(&line, text, strnlen((const char *)text, shim->memory_size - at));
-    }
+    if (error == SHIM_SUCCESS) put_texts(&line, "argv", argv, shim->argc);
     end(&line);
     return error;
 }
@@ -234,6 +234,45 @@ uint32_t WRAP(clock_time_get)(struct shim *shim, uint32_t clock, uint64_t precis
     uint32_t error = REAL(clock_time_get)(shim, clock, precision, ret_time);
     put_errno(&line, error);
     if (error == SHIM_SUCCESS) put_u64(&line, "*ret_time", ret_time);
+    end(&line);
+    return error;
+}
+
+uint32_t WRAP(environ_get)(struct shim *shim, uint32_t environ, uint32_t environ_buf) {
+    struct line line;
+    begin(&line, shim, "environ_get");
+    ARGUMENT(environ);
+    ARGUMENT(environ_buf);
+    uint32_t error = REAL(environ_get)(shim, environ, environ_buf);
+    put_errno(&line, error);
+    // The module puts the texts where the pointers end.
+    uint32_t count = environ_buf >= environ ? (environ_buf - environ) / 4 : 0;
+    if (error == SHIM_SUCCESS) put_texts(&line, "environ", environ, count);
+    end(&line);
+    return error;
+}
+
+uint32_t WRAP(environ_sizes_get)(struct shim *shim, uint32_t ret_count, uint32_t ret_buf_size) {
+    struct line line;
+    begin(&line, shim, "environ_sizes_get");
+    ARGUMENT(ret_count);
+    ARGUMENT(ret_buf_size);
+    uint32_t error = REAL(environ_sizes_get)(shim, ret_count, ret_buf_size);
+    put_errno(&line, error);
+    if (error == SHIM_SUCCESS) {
+        put_u32(&line, "*ret_count", ret_count);
+        put_u32(&line, "*ret_buf_size", ret_buf_size);
+    }
+    end(&line);
+    return error;
+}
+
+uint32_t WRAP(fd_close)(struct shim *shim, uint32_t fd) {
+    struct line line;
+    begin(&line, shim, "fd_close");
+    ARGUMENT(fd);
+    uint32_t error = REAL(fd_close)(shim, fd);
+    put_errno(&line, error);
     end(&line);
     return error;
 }
@@ -388,6 +427,23 @@ uint32_t WRAP(sock_send)(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t
 
 // ---- socket_shim_v1
 
+uint32_t WRAP(log_open)(struct shim *shim, uint32_t path, uint32_t path_len, uint32_t ret_log) {
+    struct line line;
+    begin(&line, shim, "log_open");
+    ARGUMENT(path);
+    ARGUMENT(path_len);
+    ARGUMENT(ret_log);
+    put_bytes(&line, "*path", path, path_len);
+    uint32_t error = REAL(log_open)(shim, path, path_len, ret_log);
+    put_errno(&line, error);
+    if (error == SHIM_SUCCESS) {
+        put_u32(&line, "*ret_log.fd", ret_log);
+        put_u32(&line, "*ret_log.process", ret_log + 4);
+    }
+    end(&line);
+    return error;
+}
+
 uint32_t WRAP(sock_addr_local)(struct shim *shim, uint32_t fd, uint32_t address, uint32_t capacity,
                                uint32_t ret_len) {
     struct line line;
@@ -432,6 +488,25 @@ uint32_t WRAP(sock_open)(struct shim *shim, uint32_t family, uint32_t type, uint
     uint32_t error = REAL(sock_open)(shim, family, type, ret_fd);
     put_errno(&line, error);
     if (error == SHIM_SUCCESS) put_u32(&line, "*ret_fd", ret_fd);
+    end(&line);
+    return error;
+}
+
+uint32_t WRAP(sock_relay)(struct shim *shim, uint32_t fd, uint32_t in, uint32_t out, uint32_t flags,
+                          uint32_t ret_end) {
+    struct line line;
+    begin(&line, shim, "sock_relay");
+    ARGUMENT(fd);
+    ARGUMENT(in);
+    ARGUMENT(out);
+    ARGUMENT(flags);
+    ARGUMENT(ret_end);
+    uint32_t error = REAL(sock_relay)(shim, fd, in, out, flags, ret_end);
+    put_errno(&line, error);
+    if (error == SHIM_SUCCESS) {
+        put_u32(&line, "*ret_end.fd", ret_end);
+        put_u32(&line, "*ret_end.error", ret_end + 4);
+    }
     end(&line);
     return error;
 }

@@ -11,6 +11,9 @@
 #define w2c_wasi__snapshot__preview1_args_get shim_args_get
 #define w2c_wasi__snapshot__preview1_args_sizes_get shim_args_sizes_get
 #define w2c_wasi__snapshot__preview1_clock_time_get shim_clock_time_get
+#define w2c_wasi__snapshot__preview1_environ_get shim_environ_get
+#define w2c_wasi__snapshot__preview1_environ_sizes_get shim_environ_sizes_get
+#define w2c_wasi__snapshot__preview1_fd_close shim_fd_close
 #define w2c_wasi__snapshot__preview1_fd_fdstat_get shim_fd_fdstat_get
 #define w2c_wasi__snapshot__preview1_fd_write shim_fd_write
 #define w2c_wasi__snapshot__preview1_poll_oneoff shim_poll_oneoff
@@ -18,9 +21,11 @@
 #define w2c_wasi__snapshot__preview1_sock_recv shim_sock_recv
 #define w2c_wasi__snapshot__preview1_sock_send shim_sock_send
 
+#define w2c_socket__shim__v1_log_open shim_log_open
 #define w2c_socket__shim__v1_sock_addr_local shim_sock_addr_local
 #define w2c_socket__shim__v1_sock_connect shim_sock_connect
 #define w2c_socket__shim__v1_sock_open shim_sock_open
+#define w2c_socket__shim__v1_sock_relay shim_sock_relay
 #define w2c_socket__shim__v1_sock_send_fds shim_sock_send_fds
 
 #endif

@@ -107,14 +107,15 @@ static void open_stdio(void) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv, char **environment) {
     open_stdio();
     signal(SIGPIPE, SIG_IGN);
     // A stderr that goes to a file of the largest size.
     signal(SIGXFSZ, SIG_IGN);
     // The program has no use for the name that it was started by, and gets the same from every host.
     if (argc > 0) argv[0] = (char *)"ssh-vsock-proxy";
-    shim_init(&program.shim, (const char *const *)argv, (uint32_t)argc);
+    shim_init(&program.shim, (const char *const *)argv, (uint32_t)argc,
+              (const char *const *)environment);
     wasm2c_proxy_instantiate(&program.instance, &program.shim, &program.shim);
     w2c_proxy_0x5Fstart(&program.instance);
     internal_error("the program ended without an exit status");

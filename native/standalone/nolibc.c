@@ -42,6 +42,7 @@ static long checked(long result) {
 }
 
 // A call with so many arguments.
+#define CALL0(name) CALL6(name, 0, 0, 0, 0, 0, 0)
 #define CALL1(name, a) CALL6(name, a, 0, 0, 0, 0, 0)
 #define CALL2(name, a, b) CALL6(name, a, b, 0, 0, 0, 0)
 #define CALL3(name, a, b, c) CALL6(name, a, b, c, 0, 0, 0)
@@ -63,6 +64,10 @@ sighandler_t signal(int number, sighandler_t handler) {
     // The kernel's struct sigaction: handler, flags, restorer, mask; each 8 bytes.
     const uintptr_t action[4] = {(uintptr_t)handler};
     return CALL4(rt_sigaction, number, action, NULL, 8) == 0 ? SIG_DFL : SIG_ERR;
+}
+
+pid_t getpid(void) {
+    return (pid_t)CALL0(getpid);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
@@ -108,6 +113,19 @@ ssize_t writev(int fd, const struct iovec *buffers, int count) {
     return CALL3(writev, fd, buffers, count);
 }
 
+ssize_t readv(int fd, const struct iovec *buffers, int count) {
+    return CALL3(readv, fd, buffers, count);
+}
+
+int pipe2(int fds[2], int flags) {
+    return (int)CALL2(pipe2, fds, flags);
+}
+
+ssize_t splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size,
+               unsigned flags) {
+    return CALL6(splice, from, from_offset, to, to_offset, size, flags);
+}
+
 int ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout,
           const sigset_t *mask) {
     // The kernel writes into it what is left of the time; who gave it does not expect that.
@@ -145,6 +163,10 @@ int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *r
 
 int setsockopt(int fd, int level, int option, const void *value, socklen_t size) {
     return (int)CALL5(setsockopt, fd, level, option, value, size);
+}
+
+int shutdown(int fd, int how) {
+    return (int)CALL2(shutdown, fd, how);
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {

@@ -35,7 +35,7 @@ __asm__(
     "    bl standalone_start\n");
 #endif
 
-int main(int argc, char **argv);
+int main(int argc, char **argv, char **environment);
 
 // The compiler's names.
 // NOLINTBEGIN(bugprone-reserved-identifier)
@@ -55,7 +55,8 @@ _Noreturn void standalone_start(uintptr_t *stack);
 _Noreturn void standalone_start(uintptr_t *stack) {
     int argc = (int)stack[0];
     char **argv = (char **)(stack + 1);
-    uintptr_t *at = stack + 1 + argc + 1;
+    char **environment = argv + argc + 1;
+    uintptr_t *at = (uintptr_t *)environment;
     while (*at++ != 0)
         continue;
     for (; at[0] != AT_NULL; at += 2) {
@@ -63,5 +64,5 @@ _Noreturn void standalone_start(uintptr_t *stack) {
         if (at[0] == AT_RANDOM) memcpy(&__stack_chk_guard, (void *)at[1], sizeof(uintptr_t));
     }
     __stack_chk_guard &= ~(uintptr_t)0xff;
-    _exit(main(argc, argv));
+    _exit(main(argc, argv, environment));
 }

@@ -9,6 +9,9 @@ import { addon, AT, OUTSIDE, Program } from "../support/shim";
 
 const END = 65536;
 
+delete process.env["TERM"];
+process.env["SSH_VSOCK_PROXY_OPTIONS"] = "-v";
+
 /** Each import with arguments that are right, and the places of its pointers with the bytes there. */
 const calls: [
   name: string,
@@ -32,6 +35,24 @@ const calls: [
     ],
   ],
   ["clock_time_get", [1, 0n, 16], [[2, 8]]],
+  // One variable: SSH_VSOCK_PROXY_OPTIONS=-v.
+  [
+    "environ_get",
+    [64, 1024],
+    [
+      [0, 4],
+      [1, 27],
+    ],
+  ],
+  [
+    "environ_sizes_get",
+    [16, 24],
+    [
+      [0, 4],
+      [1, 4],
+    ],
+  ],
+  ["fd_close", [3], []],
   ["fd_fdstat_get", [2, 16], [[1, 24]]],
   [
     "fd_write",
@@ -39,6 +60,14 @@ const calls: [
     [
       [1, 8],
       [3, 4],
+    ],
+  ],
+  [
+    "log_open",
+    [4096, 5, 16],
+    [
+      [0, 5],
+      [2, 8],
     ],
   ],
   [
@@ -77,6 +106,7 @@ const calls: [
   ],
   ["sock_connect", [3, 4096, 5, 0n], [[1, 5]]],
   ["sock_open", [3, 6, 16], [[2, 4]]],
+  ["sock_relay", [3, 0, 1, 0, 16], [[4, 8]]],
   [
     "sock_send_fds",
     [3, AT.iovs, 1, AT.fds, 1, 16],
@@ -199,14 +229,21 @@ describe("descriptors", () => {
       assert.equal(it.call("sock_send_fds", 3, AT.iovs, 1, AT.fds, 1, AT.result), errno.BADF);
     }
   });
-  it("0 to 2 cannot be connected", () => {
+  it("0 to 2 cannot be connected, relayed from or closed", () => {
     const it = program();
-    for (const fd of [0, 1, 2]) assert.equal(it.connect(fd, "/nope"), errno.BADF);
+    for (const fd of [0, 1, 2]) {
+      assert.equal(it.connect(fd, "/nope"), errno.BADF);
+      assert.equal(it.call("sock_relay", fd, 0, 1, 0, AT.result), errno.BADF);
+      assert.equal(it.call("fd_close", fd), errno.BADF);
+    }
   });
-  it("are eight sockets at most, and free again after close()", () => {
+  it("are eight at most, and free again after fd_close and close()", () => {
     const it = new Program();
     for (let i = 0; i < 8; i++) assert.equal(it.open(), 3 + i);
     assert.equal(it.call("sock_open", 3, 6, AT.result), errno.MFILE);
+    assert.equal(it.call("fd_close", 5), 0);
+    assert.equal(it.call("fd_close", 5), errno.BADF);
+    assert.equal(it.open(), 5);
     it.shim.close();
     assert.equal(it.open(), 3);
     it.shim.close();

@@ -18,9 +18,10 @@ describe("under signals", () => {
 
   before(() => {
     const program = path.join(folder, "shim-signals");
-    const sources = ["native/shim/poll.c", "native/shim/preview1.c", "native/shim/shim.c"];
+    const names = ["poll", "preview1", "shim", "sockets"];
     const flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program];
-    const files = [...sources, "native/shim/sockets.c", "tests/support/shim-signals.c"];
+    const sources = names.map((name) => `native/shim/${name}.c`);
+    const files = [...sources, "tests/support/shim-signals.c"];
     const built = spawnSync("cc", [...flags, ...files], { cwd: root, encoding: "utf8" });
     assert.equal(built.status, 0, built.stderr);
     const run = spawnSync(program, [path.join(folder, "socket")], { encoding: "utf8" });

@@ -23,6 +23,7 @@ interface Call {
 const AGAIN = "6";
 const CONNRESET = "15";
 const PIPE = "64";
+const REALTIME = "0";
 const FD_READ = "1";
 const ABSOLUTE = "1";
 const PEEK = "1";
@@ -31,7 +32,10 @@ const LAST_STDIO = 2;
 export function canonical(run: RunRecord): CanonicalRun {
   const calls = undoTiming(run.command, parse(run.trace));
   nameTimes(calls);
-  for (const { fields } of calls) maskBytes(fields);
+  for (const { fields } of calls) {
+    maskBytes(fields);
+    if (fields.has("*ret_log.process")) fields.set("*ret_log.process", "PID");
+  }
   return {
     // How long play-ssh held the hand-over up is its own affair: until it was seen.
     command: mask(run.command).replace(/--hold \d+/, "--hold MS"),
@@ -74,7 +78,9 @@ function nameTimes(calls: Call[]): void {
   let count = 0;
   for (const { fields } of calls) {
     for (const [key, value] of fields) {
-      if (key === "*ret_time") {
+      if (key === "*ret_time" && fields.get("clock") === REALTIME) {
+        fields.set(key, "wall");
+      } else if (key === "*ret_time") {
         shown = BigInt(value);
         fields.set(key, `clock${++count}`);
       } else if (key === "deadline" || isAbsolute(fields, key)) {
@@ -94,7 +100,7 @@ function isAbsolute(fields: Map<string, string>, key: string): boolean {
 /** Bytes as text. Where masking changes how long a line for stderr is, it changes the numbers, too. */
 function maskBytes(fields: Map<string, string>): void {
   for (const [key, value] of fields) {
-    if (!/\.bytes$|^\*address$|^received$/.test(key)) continue;
+    if (!/\.bytes$|^\*address$|^\*path$|^received$/.test(key)) continue;
     const text = Buffer.from(value, "hex").toString("latin1");
     const masked = mask(text);
     fields.set(key, JSON.stringify(masked));
@@ -117,6 +123,7 @@ function mask(text: string): string {
   return text
     .replaceAll(temporary, "$1XXXXXX")
     .replaceAll(/ssh-vsock-proxy-\d+-x+/g, "ssh-vsock-proxy-PID-xxx")
+    .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[\d+\] /g, "STAMP ")
     .replaceAll(/\d+\.\d{3} ms: /g, "TIME ms: ");
 }
 
@@ -124,14 +131,32 @@ function mask(text: string): string {
 
 /** Multiplexers of whose answer more or less has arrived when the program looks. */
 const inPieces = /[/%](bytewise|short|vhost-device-vsock)(?![\w-])/;
+/** ssh ends a proxy that relays for it by SIGHUP. */
+export const hungUp = /^ssh .*ProxyUseFdpass=no/;
 /** The multiplexer that leaves while the request is on its way. */
 const leaves = /[/%]full(?![\w-])/;
 
 function undoTiming(command: string, calls: Call[]): Call[] {
-  for (const call of calls) dropHangUp(call);
-  const left = dropVainWaits(calls);
+  for (const call of calls) {
+    dropHangUp(call);
+    nameRelayEnd(call);
+  }
+  const left = dropVainWaits(hungUp.test(command) ? dropRelay(calls) : calls);
   if (leaves.test(command)) return findReset(left);
   return inPieces.test(command) ? joinRounds(left) : left;
+}
+
+/** A peer that closes with bytes unread is a reset to whoever looks first, and a broken pipe after. */
+function nameRelayEnd({ name, fields }: Call): void {
+  if (name === "sock_relay" && fields.get("*ret_end.error") === CONNRESET) {
+    fields.set("*ret_end.error", PIPE);
+  }
+}
+
+/** The relay, if it came to its end before ssh's signal. */
+function dropRelay(calls: Call[]): Call[] {
+  const at = calls.findIndex(({ name }) => name === "sock_relay");
+  return at < 0 ? calls : calls.slice(0, at);
 }
 
 /** Whether a peer that ends has done so when the program is woken up, or is about to. */

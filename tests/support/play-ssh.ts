@@ -118,15 +118,16 @@ const compiled = new Map<string, Promise<string>>();
 
 /**
  * Compiles tests/support/NAME.c into build/tests/NAME where that is missing or older, and gives its
- * path. Other processes may do the same at the same time: each renames a file of its own.
+ * path; `libraries` are the compiler's words for what it is linked with. Other processes may do the
+ * same at the same time: each renames a file of its own.
  */
-export function compile(name: string): Promise<string> {
+export function compile(name: string, ...libraries: string[]): Promise<string> {
   let program = compiled.get(name);
-  if (program === undefined) compiled.set(name, (program = compileAnew(name)));
+  if (program === undefined) compiled.set(name, (program = compileAnew(name, libraries)));
   return program;
 }
 
-async function compileAnew(name: string): Promise<string> {
+async function compileAnew(name: string, libraries: readonly string[]): Promise<string> {
   const source = path.join(root, "tests/support", `${name}.c`);
   const program = path.join(root, "build/tests", name);
   const mtime = async (file: string) => (await stat(file).catch(() => undefined))?.mtimeMs ?? 0;
@@ -135,7 +136,7 @@ async function compileAnew(name: string): Promise<string> {
   const own = `${program}.${randomUUID()}`;
   try {
     const flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"];
-    await run(process.env["CC"] ?? "cc", [...flags, "-o", own, source]);
+    await run(process.env["CC"] ?? "cc", [...flags, "-o", own, source, ...libraries]);
     await rename(own, program);
   } finally {
     await rm(own, { force: true });

@@ -66,7 +66,7 @@ static void poll_until(uint64_t deadline) {
 int main(int argc, char **argv) {
     if (argc != 2) return 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    shim_init(&shim, NULL, 0);
+    shim_init(&shim, NULL, 0, NULL);
     shim.memory = memory;
     shim.memory_size = sizeof memory;
     put_u32(IOVS, DATA);

@@ -2,7 +2,8 @@
 // what no real peer can be made to do (a short write, a clock that jumps, an errno of choice), and
 // what exactly the program asked for.
 //
-// The world has one clock, which moves only while the program waits, and one socket.
+// The world has one clock, which moves only while the program waits, and whatever socket is connected
+// leads to the same peer.
 
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -32,6 +33,7 @@ export const errno = {
   NODEV: 43,
   NOENT: 44,
   NOMEM: 48,
+  NOSPC: 51,
   NOTCONN: 53,
   NOTDIR: 54,
   NOTSOCK: 57,
@@ -68,6 +70,20 @@ export interface World {
   stalls?: boolean;
   /** Descriptor 1: its preview1 file type and address family; a unix stream socket if not said. */
   stdout?: { filetype: number; family: number };
+  /** Whether descriptor 2 is a terminal. */
+  terminal?: boolean;
+  /** What the clock of the wall shows at the start, in nanoseconds since 1970; in 2026 if not said. */
+  wall?: bigint;
+  /** The environment: `NAME=VALUE`. */
+  environment?: (string | Buffer)[];
+  /** What sock_relay says of how it ended: the descriptor that failed, and its errno. */
+  relayEnd?: { fd: number; error: number };
+}
+
+/** A descriptor that the program has opened: its number, and how often it was closed. */
+export interface Opened {
+  fd: number;
+  closed: number;
 }
 
 export interface Outcome {
@@ -86,6 +102,15 @@ export interface Outcome {
   taken: Buffer;
   /** What was handed over: the bytes, and the numbers of the descriptors. */
   handedOver: { bytes: Buffer; fds: number[] }[];
+  /** What was relayed between what, with which flags. */
+  relays: { socket: number; in: number; out: number; flags: number }[];
+  /** The path of the log, and all that was written to it. */
+  logPath?: Buffer;
+  log: Buffer;
+  /** The sockets, in the order in which they were opened. */
+  sockets: Opened[];
+  /** When, in nanoseconds after the start, each attempt to connect was made. */
+  attempts: number[];
   /** How long the program has waited, in nanoseconds. */
   waited: number;
 }
@@ -100,7 +125,11 @@ const START = 1_000_000_000n;
 const MOMENT = 10_000_000n;
 /** More calls than any scenario needs: whoever makes more has lost his way. */
 const CALLS_MAX = 10_000;
-const SOCKET = 3;
+/** 2026-11-23T08:15:39.123Z */
+const WALL = 1_795_421_739_123_000_000n;
+const PROCESS = 4711;
+const CHARACTER_DEVICE = 2;
+const REALTIME = 0;
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -113,6 +142,9 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
     Buffer.concat([typeof arg === "string" ? Buffer.from(arg) : arg, Buffer.from([0])]),
   );
   const answer = [...(world.answer ?? [])];
+  const environment = (world.environment ?? []).map((variable) =>
+    Buffer.concat([Buffer.from(variable as string), Buffer.from([0])]),
+  );
   const stdout = world.stdout ?? { filetype: SOCKET_STREAM, family: AF_UNIX };
   const outcome: Outcome = {
     exit: -1,
@@ -121,9 +153,21 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
     sent: [],
     taken: Buffer.alloc(0),
     handedOver: [],
+    relays: [],
+    log: Buffer.alloc(0),
+    sockets: [],
+    attempts: [],
     waited: 0,
   };
   let clock = START;
+  let logFd: number | undefined;
+  /** The lowest number that is free. */
+  const nextFd = (): number => {
+    const taken = outcome.sockets.filter(({ closed }) => closed === 0).map(({ fd }) => fd);
+    let fd = 3;
+    while (taken.includes(fd) || fd === logFd) fd++;
+    return fd;
+  };
 
   const view = (): DataView => new DataView(memory.buffer);
   const bytes = (at: number, length: number): Buffer => Buffer.from(memory.buffer, at, length);
@@ -134,30 +178,47 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
       ),
     );
 
+  const putSizes = (list: Buffer[], count: number, size: number): number => {
+    view().setUint32(count, list.length, true);
+    view().setUint32(size, Buffer.concat(list).length, true);
+    return errno.SUCCESS;
+  };
+  const putTexts = (list: Buffer[], pointers: number, texts: number): number => {
+    for (const text of list) {
+      view().setUint32(pointers, texts, true);
+      bytes(texts, text.length).set(text);
+      pointers += 4;
+      texts += text.length;
+    }
+    return errno.SUCCESS;
+  };
+
   const imports: Record<string, (...args: never[]) => number> = {
-    args_sizes_get(count: number, size: number) {
-      view().setUint32(count, argv.length, true);
-      view().setUint32(size, Buffer.concat(argv).length, true);
+    args_sizes_get: (count: number, size: number) => putSizes(argv, count, size),
+    args_get: (pointers: number, texts: number) => putTexts(argv, pointers, texts),
+    environ_sizes_get: (count: number, size: number) => putSizes(environment, count, size),
+    environ_get: (pointers: number, texts: number) => putTexts(environment, pointers, texts),
+    clock_time_get(id: number, _precision: bigint, time: number) {
+      const wall = (world.wall ?? WALL) + clock - START;
+      view().setBigUint64(time, id === REALTIME ? wall : clock, true);
       return errno.SUCCESS;
     },
-    args_get(pointers: number, texts: number) {
-      for (const arg of argv) {
-        view().setUint32(pointers, texts, true);
-        bytes(texts, arg.length).set(arg);
-        pointers += 4;
-        texts += arg.length;
-      }
+    fd_close(fd: number) {
+      const socket = outcome.sockets.findLast((opened) => opened.fd === fd);
+      if (socket === undefined) throw new Error(`fd_close of descriptor ${fd}`);
+      socket.closed++;
       return errno.SUCCESS;
     },
-    clock_time_get(_clock: number, _precision: bigint, time: number) {
-      view().setBigUint64(time, clock, true);
-      return errno.SUCCESS;
-    },
-    fd_fdstat_get(_fd: number, stat: number) {
-      view().setUint8(stat, stdout.filetype);
+    fd_fdstat_get(fd: number, stat: number) {
+      const stderrType = world.terminal === true ? CHARACTER_DEVICE : 0;
+      view().setUint8(stat, fd === 2 ? stderrType : stdout.filetype);
       return errno.SUCCESS;
     },
     fd_write(fd: number, iovs: number, count: number, written: number) {
+      if (fd === logFd) {
+        outcome.log = Buffer.concat([outcome.log, gather(iovs, count)]);
+        return errno.SUCCESS;
+      }
       if (fd !== 2) throw new Error(`fd_write to descriptor ${fd}`);
       const data = gather(iovs, count).subarray(0, world.writeTakes);
       outcome.stderr = Buffer.concat([outcome.stderr, data]);
@@ -179,7 +240,7 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
       // Writing is always possible; reading, where a segment or the end is there. To learn so of a
       // socket takes a moment, and so whoever only asks and never gets on meets his deadline.
       const readable = answer.length > 0 || world.end === "eof";
-      const isStderr = view().getUint32(subscriptions + 16, true) === 2;
+      const isStderr = count > 1 && view().getUint32(subscriptions + 16, true) === 2;
       const isReady = (i: number): boolean => {
         const type = view().getUint8(subscriptions + 48 * i + 8);
         const writable = !isStderr || world.stderrIsStuck !== true;
@@ -199,9 +260,24 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
     proc_exit(status: number): never {
       throw new Exit(status);
     },
-    sock_open(family: number, _type: number, fd: number) {
+    log_open(path: number, length: number, file: number) {
+      outcome.logPath = Buffer.from(bytes(path, length));
+      logFd = nextFd();
+      view().setUint32(file, logFd, true);
+      view().setUint32(file + 4, PROCESS, true);
+      return errno.SUCCESS;
+    },
+    sock_open(family: number, _type: number, ret: number) {
+      const fd = nextFd();
       outcome.family = family;
-      view().setUint32(fd, SOCKET, true);
+      outcome.sockets.push({ fd, closed: 0 });
+      view().setUint32(ret, fd, true);
+      return errno.SUCCESS;
+    },
+    sock_relay(socket: number, input: number, output: number, flags: number, end: number) {
+      outcome.relays.push({ socket, in: input, out: output, flags });
+      view().setUint32(end, world.relayEnd?.fd ?? 0, true);
+      view().setUint32(end + 4, world.relayEnd?.error ?? 0, true);
       return errno.SUCCESS;
     },
     sock_connect(_fd: number, address: number, length: number, deadline: bigint) {
@@ -256,6 +332,7 @@ export function simulate(args: (string | Buffer)[], world: World = {}): Outcome 
     const answers = [...(world.fails?.[name] ?? [])];
     return (...parameters) => {
       outcome.calls.push(name);
+      if (name === "sock_connect") outcome.attempts.push(Number(clock - START));
       if (outcome.calls.length > CALLS_MAX) throw new Error(`too many calls, the last to ${name}`);
       const error = answers.length > 1 ? answers.shift() : answers[0];
       if (error !== undefined && error !== errno.SUCCESS) return error;

@@ -73,11 +73,15 @@ const longestPath = 107;
 
 /**
  * Makes keys and configurations. `proxy` is the words that start the proxy; ssh adds `%h %p %n`.
+ * Lines of `serverLines` win over those that the server has by itself (sshd_config(5)).
  *
  * Where root logs in, its account must not be locked (`!` in /etc/shadow): sshd refuses that one
  * without PAM.
  */
-export async function startSshd(proxy: readonly string[]): Promise<Sshd> {
+export async function startSshd(
+  proxy: readonly string[],
+  serverLines: readonly string[] = [],
+): Promise<Sshd> {
   ensureTools(["ssh", "scp", "ssh-keygen", "sshd"]);
   const server = tool("sshd");
   const folder = await mkdtemp(path.join(os.tmpdir(), "ssh-vsock-proxy-"));
@@ -93,7 +97,7 @@ export async function startSshd(proxy: readonly string[]): Promise<Sshd> {
   }
 
   try {
-    await prepare(folder, proxy);
+    await prepare(folder, proxy, serverLines);
   } catch (error) {
     await close();
     throw error;
@@ -156,7 +160,11 @@ export function shellQuote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-async function prepare(folder: string, proxy: readonly string[]): Promise<void> {
+async function prepare(
+  folder: string,
+  proxy: readonly string[],
+  serverLines: readonly string[],
+): Promise<void> {
   // The two configurations differ in how they quote and in which values `%` is special. No
   // temporary folder needs it.
   if (!/^[\w./+-]+$/.test(folder)) {
@@ -182,7 +190,7 @@ async function prepare(folder: string, proxy: readonly string[]): Promise<void> 
 
   await writeFile(
     inside("sshd_config"),
-    `HostKey ${inside("host_key")}
+    `${serverLines.map((line) => `${line}\n`).join("")}HostKey ${inside("host_key")}
 AuthorizedKeysFile ${inside("authorized_keys")}
 AuthenticationMethods publickey
 PermitRootLogin prohibit-password
@@ -265,7 +273,11 @@ async function runClient(command: readonly string[], options?: RunOptions): Prom
   return ran;
 }
 
-async function runProgram(command: readonly string[], options: RunOptions = {}): Promise<Finished> {
+/** Runs a program to its end. Whoever runs the proxy by it has to record that (record.ts). */
+export async function runProgram(
+  command: readonly string[],
+  options: RunOptions = {},
+): Promise<Finished> {
   const { input, timeoutMs = 60_000, env } = options;
   // A session of its own: ssh finds no terminal to ask at, and a time limit takes the proxy along
   // with ssh.

@@ -1,0 +1,236 @@
+// What the command says: each step with -v, what it waits for with --wait, and the one line of a
+// failure. It goes to stderr, and all but the progress to the log.
+
+import {
+  errno,
+  fd_fdstat_get,
+  fdstat,
+  filetype,
+  proc_exit,
+} from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
+import { familyOf, portOf, schemeOf, socketAddressLengthOf, socketAddressOf } from "./address";
+import { CODES_PER_EXIT, Code, Exit, Family, Scheme } from "./code";
+import { failedCall, failedErrno } from "./failure";
+import { numberOf } from "./handshake";
+import { SLOT, record } from "./layout";
+import {
+  begin,
+  end,
+  endStamp,
+  foreign,
+  say,
+  sayMeaning,
+  sayMilliseconds,
+  sayNumber,
+  sayPacked,
+  saySeconds,
+  writeLog,
+  writeOut,
+} from "./line";
+import { log, sayStamp } from "./log";
+import {
+  VARIABLE,
+  address,
+  culprit,
+  culpritValue,
+  cursorMoves,
+  inVariable,
+  port,
+  timeout,
+  verbose,
+  wait,
+} from "./options";
+import { HELP, VERSION } from "./texts";
+import { NEVER, now } from "./wait";
+
+const NAME = "ssh-vsock-proxy: ";
+
+const STDERR: u32 = 2;
+const STAT = memory.data(24, 8);
+
+/** A terminal's line of progress is renewed so often, at least. */
+const REDRAW: u64 = 1_000_000_000;
+/** Elsewhere there is a line so often. */
+const REPEAT: u64 = 10 * REDRAW;
+
+// What a terminal is told (ECMA-48; DECAWM of DEC's VT100). A line is drawn as a whole line, with
+// the cursor below it, so that whatever ends the program leaves a screen in order.
+const UP = "\x1b[A\r";
+const CLIP = "\x1b[?7l";
+const WRAP_AGAIN = "\x1b[?7h";
+const ERASE_REST = "\x1b[K";
+
+let start: u64 = 0;
+/** When `progress` wants to be called again, though nothing may have happened. */
+export let due: u64 = NEVER;
+/** Whether stderr is a terminal, on which a line can be renewed. */
+let redraws: bool = false;
+/** Whether the line above the cursor is one of progress. */
+let drawn: bool = false;
+/** Whether a failure is to say how long it has been tried: where it was more than once. */
+let tellsHowLong: bool = false;
+
+/** Begins to measure the time. */
+export function startClock(): void {
+  start = now();
+}
+
+/** Prepares for progress to be told, where there may be more than one attempt. */
+export function startProgress(): void {
+  if (wait == 0 || verbose) return;
+  const stat = changetype<fdstat>(STAT);
+  redraws =
+    cursorMoves &&
+    fd_fdstat_get(STDERR, stat) == errno.SUCCESS &&
+    stat.filetype == filetype.CHARACTER_DEVICE;
+  due = start + (redraws ? REDRAW : REPEAT);
+}
+
+/** Help or the version, which are no lines: they go to stderr alone. */
+export function tell(help: bool): void {
+  begin();
+  sayPacked(help ? HELP : VERSION);
+  writeOut();
+  proc_exit(Exit.Ok);
+}
+
+/**
+ * With -v, and for the log: what has been done, or has failed, and how long after the start.
+ *
+ * @param pause of an attempt that failed: what passes until the next, in nanoseconds
+ */
+export function explain(what: Code, pause: u64 = 0): void {
+  if (!verbose && log == 0) return;
+  const time = now() - start;
+  beginLine();
+  sayMilliseconds(time);
+  say(": ");
+  sayMeaning(what);
+  if (pause != 0) {
+    say("; again in ");
+    sayMilliseconds(pause);
+  }
+  if (what == Code.Connecting) {
+    if (familyOf(record) == <u16>Family.Unix) {
+      say(" to ");
+      sayPath();
+    }
+    say(", for at most ");
+    sayMilliseconds(timeout);
+  }
+  if (what == Code.Answered) {
+    say(" ");
+    sayNumber(numberOf(SLOT));
+  }
+  endLine(verbose);
+}
+
+/** Tells what is waited for: on a terminal at each call, elsewhere where it is due. */
+export function progress(cause: Code): void {
+  const time = now();
+  tellsHowLong = true;
+  if (due == NEVER || (!redraws && time < due)) return;
+  due = redraws ? time + REDRAW : due + REPEAT;
+  begin();
+  if (drawn) say(UP);
+  if (redraws) say(CLIP);
+  say(NAME);
+  say("waiting for ");
+  saySubject();
+  say(", ");
+  saySeconds(time - start);
+  say(" of ");
+  saySeconds(wait);
+  say(": ");
+  sayMeaning(cause);
+  if (redraws) {
+    say(ERASE_REST);
+    say(WRAP_AGAIN);
+  }
+  end();
+  writeOut();
+  drawn = redraws;
+}
+
+/** Takes the progress away: what comes now says more. */
+export function endProgress(): void {
+  due = NEVER;
+  if (!drawn) return;
+  drawn = false;
+  begin();
+  say(UP);
+  say(ERASE_REST);
+  writeOut();
+}
+
+/** The one place where a failure is told, and the end of the process. */
+export function fail(code: Code): void {
+  endProgress();
+  const time = now() - start;
+  beginLine();
+  if (tellsHowLong) {
+    say("gave up after ");
+    saySeconds(time);
+    say(": ");
+  }
+  sayMeaning(code);
+  if (code == Code.SystemError || (code >= Code.StdinFailed && code <= Code.NoLogFile)) {
+    say(": errno ");
+    sayNumber(failedErrno);
+    say(" of WASI preview1, from ");
+    say(failedCall);
+  }
+  if (code >= Code.NoAddress && code <= Code.NotForVariable) say(" (see --help)");
+  endLine(true);
+  proc_exit(code / CODES_PER_EXIT);
+}
+
+function beginLine(): void {
+  begin();
+  if (log != 0) {
+    sayStamp();
+    endStamp();
+  }
+  say(NAME);
+  if (saySubject()) say(": ");
+}
+
+function endLine(loud: bool): void {
+  end();
+  if (log != 0) writeLog(log);
+  if (loud) writeOut();
+}
+
+/** What a line is about, as the user wrote it; false where there is nothing yet. */
+function saySubject(): bool {
+  if (inVariable) {
+    say(VARIABLE);
+    if (culprit.at == 0) return true;
+    say(": ");
+  }
+  if (culprit.at != 0) {
+    foreign(culprit.at, culprit.length);
+    if (culpritValue.at != 0) {
+      say(" ");
+      foreign(culpritValue.at, culpritValue.length);
+    }
+    return true;
+  }
+  if (address.at == 0) return false;
+  foreign(address.at, address.length);
+  const scheme = schemeOf(record);
+  if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
+    say(" port ");
+    if (port.at != 0) foreign(port.at, port.length);
+    else sayNumber(portOf(record));
+  } else if (scheme == Scheme.Host) {
+    say(" at ");
+    sayPath();
+  }
+  return true;
+}
+
+/** The path of a unix socket; an abstract name begins with the NUL that it has, shown as \x00. */
+function sayPath(): void {
+  foreign(socketAddressOf(record) + 2, socketAddressLengthOf(record) - 2);
+}

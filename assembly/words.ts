@@ -1,0 +1,53 @@
+// The words of SSH_VSOCK_PROXY_OPTIONS, by a shell's rules without its substitutions: blanks (space,
+// tab, newline) separate words; '...' holds everything as it is; "..." holds blanks, and there as
+// outside of quotes a backslash takes the next byte as it is. docs/options.md tells it to people.
+
+const DOUBLE_QUOTE: u32 = 0x22;
+const SINGLE_QUOTE: u32 = 0x27;
+const BACKSLASH: u32 = 0x5c;
+
+/** What `splitWords` answers for a quote that is not closed, or a backslash without a byte. */
+export const BAD_QUOTING: i32 = -1;
+
+/**
+ * Splits the text at `from`, which ends with a NUL, into words. They are written over it, each with
+ * a NUL behind it: no word is longer than what it is written as.
+ *
+ * @param pointers where a u32 pointer to each word goes: room for one for every second byte
+ * @returns how many words there are, or BAD_QUOTING
+ */
+export function splitWords(from: usize, pointers: usize): i32 {
+  let to = from;
+  let count = 0;
+  while (true) {
+    while (isBlank(load<u8>(from))) from++;
+    if (load<u8>(from) == 0) return count;
+    store<u32>(pointers + (count++ << 2), <u32>to);
+    let quote: u32 = 0;
+    while (true) {
+      let byte = <u32>load<u8>(from);
+      if (byte == 0 || (quote == 0 && isBlank(byte))) break;
+      from++;
+      if (byte == quote) {
+        quote = 0;
+      } else if (quote == 0 && (byte == DOUBLE_QUOTE || byte == SINGLE_QUOTE)) {
+        quote = byte;
+      } else {
+        if (byte == BACKSLASH && quote != SINGLE_QUOTE) {
+          byte = load<u8>(from);
+          if (byte == 0) return BAD_QUOTING;
+          from++;
+        }
+        store<u8>(to++, <u8>byte);
+      }
+    }
+    if (quote != 0) return BAD_QUOTING;
+    // The byte that ends the word, before it is written over.
+    if (load<u8>(from) != 0) from++;
+    store<u8>(to++, 0);
+  }
+}
+
+function isBlank(byte: u32): bool {
+  return byte == 0x20 || byte == 0x09 || byte == 0x0a;
+}

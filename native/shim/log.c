@@ -1,0 +1,28 @@
+// log_open: a file to append to, and the number of the process, by which its lines are told from
+// those of others that run at the same time.
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define PATH_SIZE_MAX 4095
+
+// Not to be inlined, as in sockets.c: the frame is large.
+__attribute__((noinline)) uint32_t shim_log_open(struct shim *shim, uint32_t path,
+                                                 uint32_t path_len, uint32_t ret_log) {
+    uint8_t *result = shim_range(shim, ret_log, 8);
+    const uint8_t *bytes = shim_range(shim, path, path_len);
+    if (result == NULL || bytes == NULL) return SHIM_FAULT;
+    char name[PATH_SIZE_MAX + 1];
+    if (path_len > PATH_SIZE_MAX) return SHIM_NAMETOOLONG;
+    if (memchr(bytes, 0, path_len) != NULL) return SHIM_INVAL;
+    memcpy(name, bytes, path_len);
+    name[path_len] = 0;
+    // Not blocking: a FIFO that nobody reads, or a terminal that is stopped, would keep ssh waiting.
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    uint32_t error = shim_add(shim, shim_open(name, flags), result);
+    if (error == SHIM_SUCCESS) store_u32(result + 4, (uint32_t)getpid());
+    return error;
+}
