@@ -26,7 +26,7 @@ import {
   wantedBy,
 } from "./handshake";
 import { EXCHANGE, SLOT, record } from "./layout";
-import { timeout } from "./options";
+import { timeout, wait } from "./options";
 import { due, explain, progress } from "./report";
 import { count, fetch, transmit } from "./transfer";
 import { now, waitFor } from "./wait";
@@ -44,13 +44,13 @@ export let deadline: u64 = 0;
  * @returns Done, and the number of the socket is at SOCKET; or what failed, and there is no socket
  */
 export function attempt(end: u64): Code {
-  explain(Code.Connecting);
+  explain(Code.Connecting, wait == 0 ? timeout : min(timeout, end - now()));
   deadline = min(now() + timeout, end);
   const scheme = schemeOf(record);
   let error = sock_open(familyOf(record), socktype.STREAM, SOCKET);
   if (error != errno.SUCCESS) return connectFailure(error, scheme, "sock_open");
   const socket = load<u32>(SOCKET);
-  error = sock_connect(socket, socketAddressOf(record), socketAddressLengthOf(record), deadline);
+  error = connect(socket);
   let code: Code;
   if (error != errno.SUCCESS) {
     code = connectFailure(error, scheme, "sock_connect");
@@ -62,6 +62,18 @@ export function attempt(end: u64): Code {
   }
   if (code != Code.Done) fd_close(socket);
   return code;
+}
+
+/** Connects, in as many calls as there is progress to be told. */
+function connect(socket: fd): u32 {
+  while (true) {
+    const until = min(deadline, due);
+    const length = socketAddressLengthOf(record);
+    const error = sock_connect(socket, socketAddressOf(record), length, until);
+    // The kernel may have a limit of its own.
+    if (error != errno.TIMEDOUT || until == deadline || now() < until) return error;
+    progress(Code.Connecting);
+  }
 }
 
 function handshake(socket: fd): Code {

@@ -145,7 +145,7 @@ function parseVariable(variable: usize, words: usize): Code {
   while (load<u8>(value++) != EQUALS);
   const nameLength = value - 1 - variable;
   if (equals(variable, nameLength, "TERM")) {
-    cursorMoves = !equals(value, lengthOf(value), "dumb");
+    cursorMoves = load<u8>(value) != 0 && !equals(value, lengthOf(value), "dumb");
     return Code.Done;
   }
   if (!equals(variable, nameLength, VARIABLE)) return Code.Done;

@@ -131,6 +131,7 @@ function reach(): void {
     explain(code, pause);
     progress(code);
     waitUntil(time + pause);
+    if (now() >= end) fail(code);
     pause = min(pause << 1, PAUSE_LAST);
   }
   endProgress();

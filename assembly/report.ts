@@ -36,7 +36,6 @@ import {
   cursorMoves,
   inVariable,
   port,
-  timeout,
   verbose,
   wait,
 } from "./options";
@@ -55,10 +54,9 @@ const REPEAT: u64 = 10 * REDRAW;
 
 // What a terminal is told (ECMA-48; DECAWM of DEC's VT100). A line is drawn as a whole line, with
 // the cursor below it, so that whatever ends the program leaves a screen in order.
-const UP = "\x1b[A\r";
+const UP_AND_ERASE = "\x1b[A\r\x1b[K";
 const CLIP = "\x1b[?7l";
 const WRAP_AGAIN = "\x1b[?7h";
-const ERASE_REST = "\x1b[K";
 
 let start: u64 = 0;
 /** When `progress` wants to be called again, though nothing may have happened. */
@@ -97,26 +95,24 @@ export function tell(help: bool): void {
 /**
  * With -v, and for the log: what has been done, or has failed, and how long after the start.
  *
- * @param pause of an attempt that failed: what passes until the next, in nanoseconds
+ * @param span in nanoseconds: how long connecting may take; or, of an attempt that failed, what
+ *   passes until the next
  */
-export function explain(what: Code, pause: u64 = 0): void {
+export function explain(what: Code, span: u64 = 0): void {
+  if (what >= Code.UnknownAddress) tellsHowLong = true;
   if (!verbose && log == 0) return;
   const time = now() - start;
   beginLine();
   sayMilliseconds(time);
   say(": ");
   sayMeaning(what);
-  if (pause != 0) {
-    say("; again in ");
-    sayMilliseconds(pause);
+  if (what == Code.Connecting && familyOf(record) == <u16>Family.Unix) {
+    say(" to ");
+    sayPath();
   }
-  if (what == Code.Connecting) {
-    if (familyOf(record) == <u16>Family.Unix) {
-      say(" to ");
-      sayPath();
-    }
-    say(", for at most ");
-    sayMilliseconds(timeout);
+  if (span != 0) {
+    say(what == Code.Connecting ? ", for at most " : "; again in ");
+    sayMilliseconds(span);
   }
   if (what == Code.Answered) {
     say(" ");
@@ -128,11 +124,10 @@ export function explain(what: Code, pause: u64 = 0): void {
 /** Tells what is waited for: on a terminal at each call, elsewhere where it is due. */
 export function progress(cause: Code): void {
   const time = now();
-  tellsHowLong = true;
   if (due == NEVER || (!redraws && time < due)) return;
-  due = redraws ? time + REDRAW : due + REPEAT;
+  due = time + (redraws ? REDRAW : REPEAT);
   begin();
-  if (drawn) say(UP);
+  if (drawn) say(UP_AND_ERASE);
   if (redraws) say(CLIP);
   say(NAME);
   say("waiting for ");
@@ -143,10 +138,7 @@ export function progress(cause: Code): void {
   saySeconds(wait);
   say(": ");
   sayMeaning(cause);
-  if (redraws) {
-    say(ERASE_REST);
-    say(WRAP_AGAIN);
-  }
+  if (redraws) say(WRAP_AGAIN);
   end();
   writeOut();
   drawn = redraws;
@@ -158,8 +150,7 @@ export function endProgress(): void {
   if (!drawn) return;
   drawn = false;
   begin();
-  say(UP);
-  say(ERASE_REST);
+  say(UP_AND_ERASE);
   writeOut();
 }
 
@@ -175,9 +166,9 @@ export function fail(code: Code): void {
   }
   sayMeaning(code);
   if (code == Code.SystemError || (code >= Code.StdinFailed && code <= Code.NoLogFile)) {
-    say(": errno ");
+    say(": WASI errno ");
     sayNumber(failedErrno);
-    say(" of WASI preview1, from ");
+    say(", from ");
     say(failedCall);
   }
   if (code >= Code.NoAddress && code <= Code.NotForVariable) say(" (see --help)");

@@ -39,19 +39,19 @@ export const MEANINGS = `1001 connecting
 6429 it is auto, always or never
 6430 not a path: it has 1 to 4095 bytes
 6431 a quote is not closed, or nothing follows a backslash
-6432 not an option that can stand there
+6432 not allowed there
 6801 no such socket: nothing is at that path (is the machine running?)
 6802 no such socket: a part of the path is not a directory
 6803 no such socket: too many symbolic links in the path
 6804 not a socket: another kind of file is at that path
 6805 not a socket: a directory is at that path
 6806 no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)
-6901 connection refused: nobody listens on that socket (has the process that made it ended?)
+6901 connection refused: nobody listens on that socket (has its owner ended?)
 6902 connection reset: the machine is up, but nothing listens there (is sshd running in it?)
-6903 connection closed by the multiplexer: nothing listens on that port (is sshd running in the machine?)
-6904 connection reset: the multiplexer dropped the connection (is the machine up, with sshd running in it?)
+6903 connection closed by the multiplexer: nothing listens on that port (is sshd running in it?)
+6904 connection reset: the multiplexer dropped the connection (is the machine up yet?)
 6905 connection refused: nobody listens under that abstract name (is it one of this network namespace?)
-6906 connection closed by the machine before it had taken everything
+6906 connection closed by the machine before it took everything
 7001 internal error: a pointer outside the memory
 7101 this kernel has no AF_VSOCK (try: modprobe vsock)
 7102 the multiplexer's socket took only a part of CONNECT
@@ -59,8 +59,8 @@ export const MEANINGS = `1001 connecting
 7104 too many open files
 7105 out of memory
 7106 system error
-7107 path too long for a socket's address, and there is no /proc to reach it by
-7108 standard output is closed, or /dev/null (--stdio relays all the same)
+7107 path too long for a socket's address, and no /proc to reach it by
+7108 standard output is closed, or /dev/null (see --stdio)
 7109 nobody reads standard output any more
 7110 standard input cannot be read
 7111 standard output takes no more (is the disk full?)
@@ -70,7 +70,7 @@ export const MEANINGS = `1001 connecting
 7503 deadline passed: no answer from the multiplexer (is the machine up yet?)
 7504 deadline passed in the middle of the multiplexer's OK line
 7505 deadline passed: ssh does not take the connection
-7601 not a stream socket: a datagram or seqpacket socket is there
+7601 not a stream socket, but a datagram or seqpacket socket
 7602 connection closed in the middle of the multiplexer's OK line
 7603 protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)
 7604 protocol error: the number in the multiplexer's OK line is above 4294967295
@@ -83,8 +83,7 @@ export const VERSION = "ssh-vsock-proxy 0.1.0\n";
 
 /** What --help prints. */
 export const HELP = `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]
-Connect to a machine, and hand the connection to ssh or relay it. In ssh's configuration,
-as in 20-ssh-vsock-proxy.conf:
+Connect to a machine, and hand the connection to ssh or relay it. In ssh's configuration:
   ProxyCommand ssh-vsock-proxy '%h' %p '%n'
   ProxyUseFdpass yes
 
@@ -94,9 +93,9 @@ ADDRESS
   vsock/CID           AF_VSOCK: a number, hypervisor, local or host
   vsock-mux/PATH      multiplexer of Firecracker, Cloud Hypervisor and others
   .host               this host, at /run/ssh-unix-local/socket
-  With % for the first / (vsock%3, unix%run%x.sock), scp and rsync take it for a host.
-PORT  of the machine, 22 if not given; unix sockets have none
-NAME  ssh's %n: the address with its capitals, which %h lacks
+  With % for / (vsock%3, unix%run%x.sock), scp and rsync take it for a host.
+PORT  22 if not given; unix sockets have none
+NAME  ssh's %n: the address with its capitals
 
 OPTIONS, also from SSH_VSOCK_PROXY_OPTIONS
   --timeout DURATION  what one attempt may take: 500ms, 5s, 2m; 5s if not given

@@ -14,7 +14,7 @@ function range(first, last) {
   return Array.from({ length: last - first + 1 }, (_, i) => first + i);
 }
 
-/** The pair that occurs most often, of several the one that comes first, and how often it does. */
+/** The pair that occurs most often, of several the one that is met last, and how often it does. */
 function mostFrequent(texts) {
   const counts = new Map();
   for (const text of texts) {
@@ -24,7 +24,7 @@ function mostFrequent(texts) {
     }
   }
   let best = [0, 0];
-  for (const entry of counts) if (entry[1] > best[1]) best = entry;
+  for (const entry of counts) if (entry[1] >= best[1]) best = entry;
   return best;
 }
 

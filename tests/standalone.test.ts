@@ -244,6 +244,28 @@ describe("the system calls of the standalone executable", () => {
       );
     });
   }
+
+  // Each with what its way through the relay needs: splice alone; a pipe of its own and a buffer.
+  const relays: Record<string, string> = {
+    "relay between pipes": ": | strace | cat",
+    "relay from a file to a file": 'strace <"$0" >"$1/output"',
+  };
+  for (const [what, line] of Object.entries(relays)) {
+    it(`${what}: none but those of the list`, () => {
+      const log = path.join(folder, "strace");
+      const words = `"$2" -f -qq -o "$1/strace" "$0" --stdio --log-file "$1/log" "unix$1/s"`;
+      const script = line.replace("strace", words);
+      const arguments_ = ["-c", script, program, folder, tool("strace")];
+      const { status, stderr } = spawnSync("/bin/sh", arguments_, { encoding: "latin1" });
+      assert.deepEqual([status, stderr], [0, ""]);
+      const calls = tracedCalls(log).slice(1);
+      assert.ok(calls.includes("splice") && calls.includes("getpid"), calls.join());
+      assert.deepEqual(
+        calls.filter((name) => !documentedCalls().includes(name)),
+        [],
+      );
+    });
+  }
 });
 
 describe("the standalone executable at a limit", () => {
@@ -293,7 +315,7 @@ describe("the standalone executable at a limit", () => {
     const script = `{ sleep 0.3; "$0" unix/x; echo $? >"$1"; } 2>&1 | :`;
     const file = path.join(folder, "status");
     spawnSync("/bin/sh", ["-c", script, program, file]);
-    assert.equal(readFileSync(file, "utf8"), "64\n");
+    assert.equal(readFileSync(file, "utf8"), "68\n");
   });
 });
 

@@ -69,6 +69,8 @@ static int connect_queued(int fd, const struct sockaddr *address, socklen_t size
     int error = errno;
     struct timeval none = {0};
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) != 0) return -1;
+    // As sock_open made it, for whoever calls again.
+    if (result != 0 && fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return -1;
     errno = error;
     return result;
 }
@@ -165,26 +167,32 @@ static int connect_result(int fd, uint64_t deadline) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
+/** The kernel's SO_VM_SOCKETS_CONNECT_TIMEOUT, where nobody has set it: 2 s (vsock(7)). */
+static const struct timeval usual_limit = {.tv_sec = 2};
+
 /**
- * The kernel gives up connecting after SO_VM_SOCKETS_CONNECT_TIMEOUT, 2 s unless set. It is moved
- * behind the deadline, so that the deadline decides, and put back for whoever gets the socket.
+ * The kernel gives up connecting after SO_VM_SOCKETS_CONNECT_TIMEOUT. It is moved out of the way, so
+ * that the deadline decides, and put back for whoever gets the socket.
  */
 static uint32_t connect_vsock(int fd, uint32_t port, uint32_t cid, uint64_t deadline) {
     struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_port = port, .svm_cid = cid};
-    struct timeval usual;
-    socklen_t size = sizeof usual;
-    struct timeval limit;
-    if (!time_left(deadline, &limit)) return SHIM_TIMEDOUT;
-    limit.tv_sec++;
-    bool moved = getsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual, &size) == 0 &&
-                 setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
+    struct timeval limit = {.tv_sec = TIMEOUT_MAX / 1000000};
+    struct timeval left;
+    if (!time_left(deadline, &left)) return SHIM_TIMEDOUT;
+    bool moved = setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
 
     int error = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) error = errno;
-    if (error == EINPROGRESS || error == EINTR) error = connect_result(fd, deadline);
+    // An earlier call has met its deadline, and this one goes on; or it was connected in between.
+    if (error == EISCONN) error = 0;
+    if (error == EINPROGRESS || error == EALREADY || error == EINTR) {
+        error = connect_result(fd, deadline);
+    }
     if (error != 0) return shim_errno(error);
 
-    if (moved) setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual, sizeof usual);
+    if (moved) {
+        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual_limit, sizeof usual_limit);
+    }
     return fcntl(fd, F_SETFL, 0) == 0 ? (uint32_t)SHIM_SUCCESS : shim_errno(errno);
 }
 

@@ -198,6 +198,8 @@ PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
 PidFile none
+# What the user's shell would do in each session is none of the tests' business.
+SetEnv HOME=${folder}
 UseDNS no
 DisableForwarding yes
 PermitUserRC no
