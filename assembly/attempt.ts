@@ -15,7 +15,7 @@ import {
 import { familyOf, portOf, schemeOf, socketAddressLengthOf, socketAddressOf } from "./address";
 import { sock_connect, sock_open, socktype } from "./bindings/socket_shim_v1";
 import { Code, Scheme } from "./code";
-import { connectFailure, handshakeFailure, systemFailure } from "./failure";
+import { connectFailure, handshakeFailure, waitFailure } from "./failure";
 import {
   begin,
   codeOf,
@@ -30,6 +30,9 @@ import { timeout, wait } from "./options";
 import { due, explain, progress } from "./report";
 import { count, fetch, transmit } from "./transfer";
 import { now, waitFor } from "./wait";
+
+/** What a failure is told by. */
+const RECEIVE = "sock_recv";
 
 /** Where the socket's number stands, to be passed on. */
 export const SOCKET = memory.data(4, 4);
@@ -97,7 +100,7 @@ function answer(socket: fd): Code {
     const until = min(deadline, due);
     error = waitFor(socket, eventtype.FD_READ, until);
     expired = error == errno.TIMEDOUT;
-    if (error != errno.SUCCESS && !expired) return systemFailure(error, "poll_oneoff");
+    if (error != errno.SUCCESS && !expired) return waitFailure(error);
     error = fetch(socket, wantedBy(SLOT), riflags.PEEK);
     if (expired && until < deadline) {
       progress(Code.Asked);
@@ -108,7 +111,7 @@ function answer(socket: fd): Code {
     deadlinePassed(SLOT);
     return Code.Done;
   }
-  if (error != errno.SUCCESS) return handshakeFailure(error, "sock_recv");
+  if (error != errno.SUCCESS) return handshakeFailure(error, RECEIVE);
   const seen = count();
   if (seen == 0) {
     endOfFile(SLOT);
@@ -118,7 +121,7 @@ function answer(socket: fd): Code {
   let mine = receive(SLOT, EXCHANGE, seen);
   while (mine > 0) {
     error = fetch(socket, mine, 0);
-    if (error != errno.SUCCESS) return handshakeFailure(error, "sock_recv");
+    if (error != errno.SUCCESS) return handshakeFailure(error, RECEIVE);
     if (count() == 0) return Code.EndWithinLine;
     mine -= count();
   }

@@ -8,6 +8,7 @@
 export const SPACE: u8 = 0x20;
 export const SLASH: u8 = 0x2f;
 export const PERCENT: u8 = 0x25;
+export const DASH: u8 = 0x2d;
 export const DOT: u8 = 0x2e;
 export const DIGIT_0: u8 = 0x30;
 

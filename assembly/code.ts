@@ -91,11 +91,10 @@ export enum Code {
   UnwantedValue = 6424,
   BadDuration = 6425,
   DurationOutOfRange = 6426,
-  BadHostSocket = 6427,
+  BadPath = 6427,
   /** Descriptor 1 is no AF_UNIX stream socket, and --fdpass was given. */
   NoFdPassing = 6428,
   BadHalfClose = 6429,
-  BadLogFile = 6430,
   /** SSH_VSOCK_PROXY_OPTIONS: a quote that is not closed, or a backslash at the end. */
   BadQuoting = 6431,
   /** SSH_VSOCK_PROXY_OPTIONS: an address, or an option that asks for a text. */

@@ -93,9 +93,9 @@ const STDOUT = memory.data<u16>([
 export let failedErrno: u32 = errno.SUCCESS;
 export let failedCall: string = "";
 
-/** What may fail anywhere. */
-export function systemFailure(error: u32, call: string): Code {
-  return failure(ANY_CALL, error, call, Code.SystemError);
+/** poll_oneoff. */
+export function waitFailure(error: u32): Code {
+  return failure(ANY_CALL, error, "poll_oneoff", Code.SystemError);
 }
 
 /** sock_open and sock_connect. */

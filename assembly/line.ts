@@ -16,7 +16,7 @@ import { Code } from "./code";
 import { MEANINGS, PAIRS } from "./texts";
 import { waitToWrite } from "./wait";
 
-const STDERR: u32 = 2;
+export const STDERR: u32 = 2;
 /** A pipe that can be written to has room for so much; for more, the write may wait (pipe(7)). */
 const PIPE_BUF: usize = 4096;
 const NEWLINE: u8 = 0x0a;
@@ -93,7 +93,7 @@ export function sayPadded(value: u32, digits: u32, end: u32): void {
 export function sayMilliseconds(nanoseconds: u64): void {
   sayNumber(nanoseconds / 1_000_000);
   put(DOT);
-  sayPadded(<u32>(nanoseconds / 1000), 3, SPACE);
+  sayPadded(<u32>((nanoseconds / 1000) % 1000), 3, SPACE);
   say("ms");
 }
 

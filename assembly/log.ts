@@ -8,13 +8,12 @@ import {
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { log_file, log_open } from "./bindings/socket_shim_v1";
 import { DOT } from "./bytes";
+import { sayDate } from "./date";
 import { say, sayNumber, sayPadded } from "./line";
 
 const SECONDS_PER_DAY: u64 = 86400;
 
 const COLON: u8 = 0x3a;
-const DASH: u8 = 0x2d;
-const LETTER_T: u8 = 0x54;
 const LETTER_Z: u8 = 0x5a;
 
 const TIME = memory.data(8, 8);
@@ -44,23 +43,4 @@ export function sayStamp(): void {
   say(" [");
   sayNumber(changetype<log_file>(LOG).process);
   say("] ");
-}
-
-/** Appends a date of the Gregorian calendar, and a T; `days` are those since 1970-01-01. */
-function sayDate(days: u32): void {
-  let year: u32 = 1970;
-  while (days >= daysOf(year, 0)) days -= daysOf(year++, 0);
-  let month: u32 = 1;
-  while (days >= daysOf(year, month)) days -= daysOf(year, month++);
-  sayPadded(year, 4, DASH);
-  sayPadded(month, 2, DASH);
-  sayPadded(days + 1, 2, LETTER_T);
-}
-
-/** How many days a month has, 1 to 12, or with 0 the year. */
-function daysOf(year: u32, month: u32): u32 {
-  const leap: u32 = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 1 : 0;
-  if (month == 0) return 365 + leap;
-  if (month == 2) return 28 + leap;
-  return 30 + ((month + (month >> 3)) & 1);
 }

@@ -10,12 +10,11 @@ import {
   environ_sizes_get,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { PATH_MAX } from "./address";
-import { NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "./bytes";
+import { DASH, NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "./bytes";
 import { Code } from "./code";
 import { ARGUMENTS, makeRoom } from "./layout";
 import { BAD_QUOTING, splitWords } from "./words";
 
-const DASH: u8 = 0x2d;
 const EQUALS: u8 = 0x3d;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -214,8 +213,8 @@ function parseOption(option: usize, length: usize): Code {
 }
 
 function parseValue(option: i32, at: usize, end: usize): Code {
-  if (option == Option.HostSocket) return parsePath(hostSocket, at, end, Code.BadHostSocket);
-  if (option == Option.LogFile) return parsePath(logFile, at, end, Code.BadLogFile);
+  if (option == Option.HostSocket) return parsePath(hostSocket, at, end - at);
+  if (option == Option.LogFile) return parsePath(logFile, at, end - at);
   if (option == Option.HalfClose) {
     const index = indexOf("auto always never", at, end - at);
     halfClose = <HalfClose>index;
@@ -228,10 +227,11 @@ function parseValue(option: i32, at: usize, end: usize): Code {
   return code;
 }
 
-function parsePath(path: Text, at: usize, end: usize, bad: Code): Code {
+function parsePath(path: Text, at: usize, length: usize): Code {
+  if (length == 0 || length > PATH_MAX) return Code.BadPath;
   path.at = at;
-  path.length = end - at;
-  return end > at && end - at <= PATH_MAX ? Code.Done : bad;
+  path.length = length;
+  return Code.Done;
 }
 
 /** What `parseDuration` has read, in nanoseconds. */

@@ -8,6 +8,7 @@
 
 import {
   errno,
+  eventtype,
   fd,
   fd_fdstat_get,
   fdstat,
@@ -18,7 +19,7 @@ import { argumentOf, parseAddress, schemeOf, setHostPath } from "./address";
 import { SOCKET, attempt, deadline } from "./attempt";
 import { relay_end, relayflags, sock_addr_local, sock_relay } from "./bindings/socket_shim_v1";
 import { Argument, Code, Exit, Family, Scheme } from "./code";
-import { handOverFailure, logFailure, passes, relayFailure } from "./failure";
+import { handOverFailure, logFailure, passes, relayFailure, waitFailure } from "./failure";
 import { EXCHANGE, record } from "./layout";
 import { openLog } from "./log";
 import {
@@ -39,7 +40,7 @@ import {
 } from "./options";
 import { endProgress, explain, fail, progress, startClock, startProgress, tell } from "./report";
 import { transmit } from "./transfer";
-import { NEVER, now, waitUntil } from "./wait";
+import { NEVER, hungUp, now, waitFor, waitUntil } from "./wait";
 
 const STDIN: fd = 0;
 const STDOUT: fd = 1;
@@ -130,11 +131,21 @@ function reach(): void {
     pause = min(pause, last - time);
     explain(code, pause);
     progress(code);
-    waitUntil(time + pause);
+    rest(time + pause);
     if (now() >= end) fail(code);
     pause = min(pause << 1, PAUSE_LAST);
   }
   endProgress();
+}
+
+/** Waits for the next attempt, unless nobody is there any more for whom it would be. */
+function rest(until: u64): void {
+  let error = waitFor(STDOUT, eventtype.FD_READ, until);
+  if (error == errno.SUCCESS) {
+    if (hungUp()) fail(Code.SshIsGone);
+    error = waitUntil(until);
+  }
+  if (error != errno.SUCCESS && error != errno.TIMEDOUT) fail(waitFailure(error));
 }
 
 /** Exactly one byte and one descriptor are what ssh waits for; the byte's value means nothing. */

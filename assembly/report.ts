@@ -14,6 +14,7 @@ import { failedCall, failedErrno } from "./failure";
 import { numberOf } from "./handshake";
 import { SLOT, record } from "./layout";
 import {
+  STDERR,
   begin,
   end,
   endStamp,
@@ -44,7 +45,6 @@ import { NEVER, now } from "./wait";
 
 const NAME = "ssh-vsock-proxy: ";
 
-const STDERR: u32 = 2;
 const STAT = memory.data(24, 8);
 
 /** A terminal's line of progress is renewed so often, at least. */

@@ -37,7 +37,6 @@ export const MEANINGS = `1001 connecting
 6427 not a path: it has 1 to 4095 bytes
 6428 standard output is not a unix stream socket (ProxyCommand needs ProxyUseFdpass yes)
 6429 it is auto, always or never
-6430 not a path: it has 1 to 4095 bytes
 6431 a quote is not closed, or nothing follows a backslash
 6432 not allowed there
 6801 no such socket: nothing is at that path (is the machine running?)
@@ -92,9 +91,9 @@ ADDRESS
   unix-abstract/NAME  abstract stream socket
   vsock/CID           AF_VSOCK: a number, hypervisor, local or host
   vsock-mux/PATH      multiplexer of Firecracker, Cloud Hypervisor and others
-  .host               this host, at /run/ssh-unix-local/socket
-  With % for / (vsock%3, unix%run%x.sock), scp and rsync take it for a host.
-PORT  22 if not given; unix sockets have none
+  .host               this host
+  For scp and rsync with % for /: vsock%3, unix%run%x.sock
+PORT  22 if not given
 NAME  ssh's %n: the address with its capitals
 
 OPTIONS, also from SSH_VSOCK_PROXY_OPTIONS

@@ -5,6 +5,7 @@ import {
   clockid,
   errno,
   event_fd_readwrite,
+  eventrwflags,
   eventtype,
   fd,
   poll_oneoff,
@@ -61,10 +62,15 @@ export function waitFor(descriptor: fd, type: eventtype, deadline: u64): u32 {
   return passed ? errno.TIMEDOUT : errno.SUCCESS;
 }
 
-/** Waits until the time has come, whatever happens meanwhile. */
-export function waitUntil(time: u64): void {
+/** Whether a wait that has succeeded did so because whoever is at the other end is gone. */
+export function hungUp(): bool {
+  return (changetype<event_fd_readwrite>(EVENTS).flags & eventrwflags.HANGUP) != 0;
+}
+
+/** Waits until the time has come, whatever happens meanwhile; what poll_oneoff answers. */
+export function waitUntil(time: u64): u32 {
   setClock(SUBSCRIPTIONS, time);
-  poll_oneoff(SUBSCRIPTIONS, EVENTS, 1, COUNT);
+  return poll_oneoff(SUBSCRIPTIONS, EVENTS, 1, COUNT);
 }
 
 function setClock(subscription: usize, time: u64): void {

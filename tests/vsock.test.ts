@@ -113,7 +113,15 @@ cat >late
 EOF
 serve 31 'sh half'
 serve 32 'printf reply'
-for port in 30 31 32; do wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:$port; done
+cat >leave <<'EOF'
+import socket, time
+peer = socket.socket(fileno=0)
+peer.sendall(b"reply")
+peer.shutdown(socket.SHUT_WR)
+time.sleep(0.5)
+EOF
+socat VSOCK-LISTEN:34,fork 'EXEC:python3 leave,nofork' 2>>servers.log &
+for port in 30 31 32 34; do wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:$port; done
 mkfifo open
 relay() {
   fact "$1" timeout 60 sh -c "$2" sh ${proxy}
@@ -122,7 +130,11 @@ relay relay-stdin-first '"$@" vsock/1 30 <small'
 relay relay-peer-first '{ sleep 1; printf "late, but it arrives"; } | "$@" vsock/1 31'
 # Its other end is never closed.
 relay relay-peer-closes '"$@" vsock/1 32 0<>open'
+relay relay-peer-leaves '"$@" vsock/1 34 0<>open'
 relay relay-never 'timeout 3 "$@" --half-close=never vsock/1 30 <small'
+# A machine in which sshd comes up while it is waited for.
+(sleep 2; exec socat VSOCK-LISTEN:33,fork EXEC:sha256sum,pipes) 2>>servers.log &
+fact wait-boot timeout 60 sh -c '"$@" --wait 30s vsock/1 33 <small' sh ${proxy}
 fact relay-ssh $ssh -o ProxyUseFdpass=no vsock/1 'sha256sum; exit 42' <small
 
 # The loopback transport answers from an ordinary kernel thread. A busy process with real-time
@@ -144,6 +156,8 @@ silent() {
   fact "$1" silence "$2" ${shellQuote(play)} --read 4 --read-ms 10000 --result "facts/$1.json" \\
     -- ${proxy} --timeout "$3" vsock/1 22
 }
+# Long enough for the line of progress that comes every ten seconds.
+fact wait-late silence 11 ${proxy} --timeout 20s --wait 30s vsock/1 30 <small
 silent silence 30 300ms
 silent late 4 20s
 `;
@@ -260,9 +274,27 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
     assert.deepEqual(await fact("relay-peer-closes"), { exit: 0, stdout: reply, stderr: "" });
   });
 
+  it("relays: the peer ends its sending, and closes later, which ends it as well", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-leaves"), { exit: 0, stdout: reply, stderr: "" });
+  });
+
   it("relays with --half-close=never: the peer waits for an end that does not come", async () => {
     // timeout(1)'s own exit status.
     assert.deepEqual(await fact("relay-never"), { exit: 124, stdout: Buffer.of(), stderr: "" });
+  });
+
+  it("--wait: nobody listens at first, and then is connected to", async () => {
+    assert.deepEqual(await fact("wait-boot"), { exit: 0, stdout: digest, stderr: "" });
+  });
+
+  it("--wait: an answer that comes late, and a line of progress meanwhile", async () => {
+    const { exit, stdout, stderr } = await fact("wait-late");
+    assert.equal(exit, 0, stderr);
+    assert.ok(stdout.equals(digest));
+    const line =
+      /^ssh-vsock-proxy: waiting for vsock\/1 port 30, 10\.\d s of 30\.0 s: connecting\n$/;
+    assert.match(stderr, line);
   });
 
   it("relays for an ssh without ProxyUseFdpass", async () => {

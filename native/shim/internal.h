@@ -11,6 +11,9 @@
 #include "errnos.h"
 #include "shim.h"
 
+/** The longest path: Linux's PATH_MAX without the NUL. */
+#define SHIM_PATH_MAX 4095
+
 /** The longest list of buffers or descriptors that a call takes; a longer one is INVAL. */
 #define SHIM_LIST_MAX 16
 

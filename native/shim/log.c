@@ -7,16 +7,14 @@
 
 #include "internal.h"
 
-#define PATH_SIZE_MAX 4095
-
 // Not to be inlined, as in sockets.c: the frame is large.
 __attribute__((noinline)) uint32_t shim_log_open(struct shim *shim, uint32_t path,
                                                  uint32_t path_len, uint32_t ret_log) {
     uint8_t *result = shim_range(shim, ret_log, 8);
     const uint8_t *bytes = shim_range(shim, path, path_len);
     if (result == NULL || bytes == NULL) return SHIM_FAULT;
-    char name[PATH_SIZE_MAX + 1];
-    if (path_len > PATH_SIZE_MAX) return SHIM_NAMETOOLONG;
+    char name[SHIM_PATH_MAX + 1];
+    if (path_len > SHIM_PATH_MAX) return SHIM_NAMETOOLONG;
     if (memchr(bytes, 0, path_len) != NULL) return SHIM_INVAL;
     memcpy(name, bytes, path_len);
     name[path_len] = 0;

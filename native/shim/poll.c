@@ -93,7 +93,9 @@ uint32_t shim_poll_oneoff(struct shim *shim, uint32_t in, uint32_t out, uint32_t
         } else if (entries[i].fd < 0 || entries[i].revents & POLLNVAL) {
             put_event(events + (size_t)count++ * EVENT_SIZE, subscription, SHIM_BADF, 0);
         } else if (entries[i].revents != 0) {
-            uint16_t flags = entries[i].revents & POLLHUP ? EVENTRWFLAGS_HANGUP : 0;
+            // A pipe that nobody reads shows POLLERR to whoever could write.
+            bool hung_up = entries[i].revents & (POLLHUP | POLLERR);
+            uint16_t flags = hung_up ? EVENTRWFLAGS_HANGUP : 0;
             put_event(events + (size_t)count++ * EVENT_SIZE, subscription, SHIM_SUCCESS, flags);
         }
     }

@@ -9,7 +9,8 @@
 //    a buffer of this process.
 // 2. The descriptors are not ours: other processes may share them. So their O_NONBLOCK is left as it
 //    is, and what they would block on is not done: a read or write comes after poll(2) has said that
-//    it is possible, and a write of no more than PIPE_BUF then.
+//    it is possible, and a write of no more than PIPE_BUF then. (A terminal promises less: one that
+//    is stopped by Ctrl-S may hold both ways up.)
 // 3. Neither way waits for the other. A way that cannot go on waits for bytes, or for room.
 // 4. A way's memory is a pipe and a buffer at most, whatever passes.
 
@@ -39,6 +40,8 @@ enum { RELAY_HALF_CLOSE = 1 };
 #define LEAVING UINT64_C(100000000)
 /** What is still in stdin then has this time to be taken. */
 #define LINGER UINT64_C(1000000000)
+/** So often a peer that has ended its sending is asked whether it still receives. */
+#define LOOK UINT64_C(1000000000)
 
 struct end {
     int fd;
@@ -248,6 +251,12 @@ static void run_up(struct relay *relay) {
             break;
         case FAILED:
             if (!is_direct(up) && !up->full) {
+                // A client that has left with something unread (unix(7)): an end like any other.
+                if (errno == ECONNRESET) {
+                    up->ended = true;
+                    if (relay->half_close) shutdown(up->to.fd, SHUT_WR);
+                    break;
+                }
                 blame(relay, up->from.fd, errno);
                 return stop(relay);
             }
@@ -318,7 +327,8 @@ static void await(const struct relay *relay, struct pollfd entries[ENTRIES]) {
     }
     if (!up->ended && up->full) entries[SOCKET].events |= POLLOUT;
     if (!down->ended && !down->full) entries[SOCKET].events |= POLLIN;
-    // Of a peer that has ended its sending, the hang-up tells that it does not receive either.
+    // Of a peer that has ended its sending, the hang-up tells that it does not receive either; where
+    // there is one (carry).
     if (entries[SOCKET].events != 0 || down->ended) entries[SOCKET].fd = up->to.fd;
     if (!down->ended) {
         entries[OUT] = (struct pollfd){.fd = down->to.fd, .events = down->full ? POLLOUT : 0};
@@ -332,7 +342,14 @@ static void carry(struct relay *relay) {
     while (!up->ended || !down->ended) {
         struct pollfd entries[ENTRIES];
         await(relay, entries);
-        int ready = shim_poll(entries, ENTRIES, relay->deadline);
+        // Behind the end of the peer's sending AF_VSOCK shows no hang-up (vsock_poll): it is asked.
+        const uint64_t look = down->ended ? shim_now() + LOOK : SHIM_NEVER;
+        const bool asks = look < relay->deadline;
+        int ready = shim_poll(entries, ENTRIES, asks ? look : relay->deadline);
+        if (ready == 0 && asks) {
+            if (cannot_send(up->to.fd)) peer_left(relay);
+            continue;
+        }
         if (ready <= 0) {
             blame(relay, ready < 0 ? up->to.fd : down->to.fd, ready < 0 ? errno : EPIPE);
             return;

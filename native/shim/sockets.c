@@ -20,7 +20,6 @@ enum { FAMILY_UNIX = 3, FAMILY_VSOCK = 40 };
 enum { SOCKTYPE_STREAM = 6 };
 
 #define VSOCK_ADDRESS_SIZE 12
-#define PATH_SIZE_MAX 4095
 
 uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint32_t ret_fd) {
     uint8_t *result = shim_range(shim, ret_fd, 4);
@@ -111,8 +110,8 @@ static void put_decimal(char *at, unsigned number) {
  */
 __attribute__((noinline)) static uint32_t connect_long_path(int fd, const uint8_t *bytes,
                                                             size_t length, uint64_t deadline) {
-    char path[PATH_SIZE_MAX + 1];
-    if (length > PATH_SIZE_MAX) return SHIM_NAMETOOLONG;
+    char path[SHIM_PATH_MAX + 1];
+    if (length > SHIM_PATH_MAX) return SHIM_NAMETOOLONG;
     memcpy(path, bytes, length);
     path[length] = 0;
 
