@@ -7,8 +7,9 @@
 // What differs from one run of one host to the next is masked first (support/canonical.ts):
 // - Names that are made up anew: mkdtemp's folders, a process's number in an abstract name. They
 //   are as long each time.
-// - What the clock shows, and the process's number: a log's line begins with both. A time that the program waits for stays: it is told by the clock's last
-//   answer, to the nanosecond. Of the lines of -v, the time that they begin with.
+// - What the clock shows, and the process's number: a log's line begins with both. A time that the
+//   program waits for stays: it is told by the clock's last answer, to the nanosecond. Of the lines
+//   of -v, the time that they begin with.
 // - How far a peer had come when the program looked, where that is a race by what the peer plays:
 //   the pieces in which a multiplexer's answer arrives (what is taken of it stays, byte for byte),
 //   whether the guest's bytes were there behind it, whether the end of a peer that leaves was seen
@@ -38,7 +39,11 @@ const TIMED_OUT = 124;
 
 type Host = "node" | "standalone";
 
-/** The suites that start the proxy, the slowest first: they run side by side. */
+/**
+ * The suites that start the proxy, the slowest first: they run side by side. Not wait.test.ts, since
+ * how many attempts there are depends on the machine's pace, and not clients.test.ts, where most of
+ * what clients do with the proxy is theirs to choose from run to run.
+ */
 const suites = [
   ...["vsock", "ssh", "relay", "handover", "paths", "multiplexer", "options", "command"],
 ] as const;

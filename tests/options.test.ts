@@ -89,6 +89,11 @@ describe("SSH_VSOCK_PROXY_OPTIONS", () => {
     assert.match(outcome.stderr.toString(), /connecting to \/h, for at most 2000.000 ms/);
   });
 
+  it("with -v, tells of a day in milliseconds", () => {
+    const { stderr } = withVariable("-v --timeout 1440m");
+    assert.match(stderr.toString(), /for at most 86400000\.000 ms\n/);
+  });
+
   it("comes before the command line, which has the last word", () => {
     assert.equal(withVariable("--timeout 2s", ["--timeout=3s", "unix/x"]).deadline, 3000 * MS);
     const relayed = withVariable("--fdpass", ["--stdio", "unix/x"]);
@@ -440,6 +445,14 @@ describe("as a process", () => {
       const { status, stderr } = run(["--log-file", make(), "unix/nope"]);
       assert.equal(status, 71, stderr);
       assert.match(stderr, new RegExp(`cannot be opened for appending: WASI errno ${error}`));
+    });
+  }
+
+  for (const log of ["--log-file=", `--log-file=/${"x".repeat(4095)}`]) {
+    it(`${log.slice(0, 14)}… of ${log.length - 11} bytes is no path: 64`, () => {
+      const { status, stderr } = run([log, `unix${folder}/nope`]);
+      assert.equal(status, 64, stderr);
+      assert.match(stderr, /^ssh-vsock-proxy: --log-file=[^\n]*\n$/);
     });
   }
 

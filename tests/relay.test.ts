@@ -26,6 +26,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { startMultiplexer } from "./support/multiplexer-client";
 import type { Multiplexer } from "./support/multiplexer-client";
 import { makePipe } from "./support/pipes";
+import { cpuTicks } from "./support/processors";
 import { proxyCommand, traceFolder } from "./support/proxy";
 import { beginRun } from "./support/record";
 
@@ -582,6 +583,28 @@ describe("the relay", () => {
       assert.deepEqual(await ended, clean);
     });
 
+    it("one socket for both, whose other end leaves with bytes unread", async () => {
+      const server = net.createServer({ pauseOnConnect: true });
+      server.listen(path.join(folder, "client"));
+      await once(server, "listening");
+      const accepted = once(server, "connection") as Promise<[net.Socket]>;
+      const both = net.connect(path.join(folder, "client"));
+      const [client] = await accepted;
+      const { ended } = start(["--stdio", address("unix")], [both, both, "pipe"]);
+      both.destroy();
+      const peer = await connection();
+      client.write("the last words");
+      const [words] = (await once(peer.resume(), "data")) as [Buffer];
+      assert.equal(words.toString(), "the last words");
+      peer.write("never read");
+      await sleep(50);
+      client.destroy();
+      await once(peer, "end");
+      peer.end();
+      assert.deepEqual(await ended, clean);
+      server.close();
+    });
+
     it("files, one of them opened for appending", async () => {
       const input = openSync(file("x".repeat(300_000)), "r");
       const output = path.join(folder, "output");
@@ -722,13 +745,6 @@ describe("the relay", () => {
     assert.deepEqual(await it.ended, clean);
   });
 });
-
-/** User and system time of a process, in clock ticks of 10 ms (proc(5): stat, fields 14 and 15). */
-function cpuTicks(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return Number(fields[11]) + Number(fields[12]);
-}
 
 /** Resident memory of a process while it runs. */
 function watchMemory(pid: number): { assertConstant(): void } {

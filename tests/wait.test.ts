@@ -8,9 +8,11 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
+  closeSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
@@ -32,6 +34,8 @@ import { Code } from "../assembly/code";
 import { MEANINGS } from "../assembly/texts";
 import { listen } from "./support/listener";
 import { playSsh } from "./support/play-ssh";
+import { makePipe } from "./support/pipes";
+import { cpuTicks } from "./support/processors";
 import { proxyCommand, root } from "./support/proxy";
 import { errno } from "./support/simulation";
 import type { World } from "./support/simulation";
@@ -1222,5 +1226,55 @@ describe("Ctrl-C ends it at once", { timeout: 60_000 }, () => {
     await until("the end of its connection", () =>
       machine.connections.every(({ client }) => client.readableEnded || client.destroyed),
     );
+  });
+});
+
+describe("nobody waits any more", { timeout: 60_000 }, () => {
+  function start(stdout: "pipe" | number): ChildProcess {
+    const address = `unix${path.join(newFolder(), "socket")}`;
+    const [program, ...before] = proxyCommand() as [string, ...string[]];
+    const args = [...before, "-v", "--wait=60s", address];
+    return spawn(program, args, { stdio: ["ignore", stdout, "pipe"] });
+  }
+
+  /** It waits, without turning, and ends after so many attempts more when nobody is there. */
+  async function ends(child: ChildProcess, leave: () => void, attempts = 0): Promise<void> {
+    let stderr = "";
+    child.stderr?.setEncoding("latin1").on("data", (part: string) => (stderr += part));
+    const ended = once(child, "close");
+    const pause = (ms: number) =>
+      until(`a pause of ${ms} ms`, () => stderr.includes(`again in ${ms}.000 ms`));
+    await pause(400);
+    const before = cpuTicks(child.pid as number);
+    await pause(1000);
+    const used = cpuTicks(child.pid as number) - before;
+    assert.ok(used <= 5, `${used} ticks of 10 ms in 1200 ms`);
+    const said = stderr.length;
+    leave();
+    assert.deepEqual(await ended, [71, null], stderr);
+    const last = stderr.slice(said).split("\n");
+    assert.equal(last.filter((line) => line.includes(" connecting to ")).length, attempts);
+    assert.match(last.at(-2) ?? "", /^ssh-vsock-proxy: .*: ssh went away /);
+  }
+
+  it("ssh, that a descriptor was for", async () => {
+    const child = start("pipe");
+    await ends(child, () => child.stdout?.destroy());
+  });
+
+  it("ssh, though it has sent something, which it never does", async () => {
+    const child = start("pipe");
+    // A socket both ways, of which Node shows one. What waits in it is seen first.
+    (child.stdout as net.Socket).write("something");
+    await ends(child, () => child.stdout?.destroy(), 1);
+  });
+
+  it("whoever has read stdout", async () => {
+    const pipe = makePipe();
+    const child = start(pipe.write);
+    closeSync(pipe.write);
+    await ends(child, () => {
+      closeSync(pipe.read);
+    });
   });
 });

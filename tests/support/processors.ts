@@ -1,4 +1,5 @@
-// The processors that this process may run on, which in a container are not all that there are.
+// The processors that this process may run on, which in a container are not all that there are; and
+// how long a process has had one.
 
 import { readFileSync } from "node:fs";
 
@@ -10,4 +11,11 @@ export function allowedProcessors(): number[] {
     const [first = 0, last = first] = range.split("-").map(Number);
     return Array.from({ length: last - first + 1 }, (_, index) => first + index);
   });
+}
+
+/** User and system time of a process, in clock ticks of 10 ms (proc(5): stat, fields 14 and 15). */
+export function cpuTicks(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
 }
