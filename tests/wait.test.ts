@@ -37,11 +37,9 @@ import { playSsh } from "./support/play-ssh";
 import { makePipe } from "./support/pipes";
 import { cpuTicks } from "./support/processors";
 import { proxyCommand, root } from "./support/proxy";
-import { errno } from "./support/simulation";
-import type { World } from "./support/simulation";
+import { errno, simulate } from "./support/simulation";
+import type { Outcome, Stage, World } from "./support/simulation";
 import { Screen } from "./support/wait-screen";
-import { simulateBoot } from "./support/wait-world";
-import type { Stage, Watched } from "./support/wait-world";
 
 const OK = Buffer.from("OK 1073741824\n");
 const BANNER = "SSH-2.0-a-machine\r\n";
@@ -61,6 +59,11 @@ const addresses = {
 } as const satisfies Record<string, [string[], string]>;
 type Kind = keyof typeof addresses;
 
+/** The command, as a machine boots. */
+function simulateBoot(args: string[], world: World = {}, stage?: World["stage"]): Outcome {
+  return simulate(args, stage === undefined ? world : { ...world, stage });
+}
+
 const nothingThere = { fails: { sock_connect: [errno.NOENT] } };
 /** A multiplexer's answer that is no OK line, and comes in one piece. */
 const answers = (text: string): World => ({ answer: [Buffer.from(text)] });
@@ -73,7 +76,7 @@ function meaning(code: Code): string {
 const milliseconds = (times: number[]): number[] => times.map((time) => time / MS);
 
 /** Each socket but one that was handed over was closed, and none twice. */
-function closesEachOnce({ sockets, handedOver, relays }: Watched): void {
+function closesEachOnce({ sockets, handedOver, relays }: Outcome): void {
   const kept = handedOver.length + relays.length;
   const expected = sockets.map((_, i) => (i < sockets.length - kept ? 1 : 0));
   assert.deepEqual(
@@ -83,7 +86,7 @@ function closesEachOnce({ sockets, handedOver, relays }: Watched): void {
 }
 
 /** The pauses are 50 ms, doubling to 1 s, but for the one before the last attempt, 50 ms early. */
-function backsOff(outcome: Watched, wait: number): void {
+function backsOff(outcome: Outcome, wait: number): void {
   const { attempts, closes } = outcome;
   assert.ok(attempts.length > 1, "there was one attempt");
   const end = wait * MS - 50 * MS;
@@ -99,7 +102,7 @@ function backsOff(outcome: Watched, wait: number): void {
 }
 
 /** The one line of a failure, and the exit status that goes with its cause. */
-function saysLast(outcome: Watched, subject: string, code: Code, seconds?: string): void {
+function saysLast(outcome: Outcome, subject: string, code: Code, seconds?: string): void {
   const howLong = seconds === undefined ? "" : `gave up after ${seconds} s: `;
   const line = outcome.stderr.toString();
   assert.equal(line, `ssh-vsock-proxy: ${subject}: ${howLong}${meaning(code)}\n`);
@@ -141,12 +144,14 @@ describe("when attempts are made", () => {
   });
 
   it("without --wait there is one, and --wait 0 is the same", () => {
-    const without = simulateBoot(["unix/x"], nothingThere);
+    // All but the pointers, which the length of the command line moves.
+    const run = (args: string[], world: World) => ({ ...simulateBoot(args, world), trace: [] });
+    const without = run(["unix/x"], nothingThere);
     assert.deepEqual(without.attempts, [0]);
-    assert.deepEqual(simulateBoot(["--wait", "0", "unix/x"], nothingThere), without);
-    const silent = simulateBoot(mux, {});
+    assert.deepEqual(run(["--wait", "0", "unix/x"], nothingThere), without);
+    const silent = run(mux, {});
     assert.equal(silent.waited, 5 * SECOND);
-    assert.deepEqual(simulateBoot(["--wait=0", ...mux], {}), silent);
+    assert.deepEqual(run(["--wait=0", ...mux], {}), silent);
   });
 
   it("the last --wait counts, the command line's before the variable's", () => {
@@ -405,6 +410,61 @@ describe("what is worth another attempt", () => {
   });
 });
 
+describe("whoever has the other end of descriptor 1", () => {
+  const pipe = { filetype: 0, family: 0 };
+  const ways: [string, string[], World][] = [
+    ["fd passing", [], {}],
+    ["a relay", [], { stdout: pipe }],
+    ["a relay that was asked for", ["--stdio"], {}],
+  ];
+  for (const [what, args, world] of ways) {
+    it(`leaves between two attempts: that is their end, at once: ${what}`, () => {
+      for (let leaves = 0; leaves < 4000; leaves += 13) {
+        const outcome = simulateBoot(["--wait=1m", ...args, "unix/x"], {
+          ...nothingThere,
+          ...world,
+          leaves: leaves * MS,
+        });
+        const { waited } = outcome;
+        // To learn what is so already takes a moment in these worlds.
+        assert.ok(waited >= leaves * MS && waited <= (leaves + 10) * MS, `${leaves}: ${waited}`);
+        const howLong = (Math.floor(waited / (100 * MS)) / 10).toFixed(1);
+        saysLast(outcome, "unix/x", Code.SshIsGone, howLong);
+        closesEachOnce(outcome);
+      }
+    });
+    it(`leaves during an attempt: that is the last one: ${what}`, () => {
+      const all = ["--wait=1m", "--timeout=700ms", ...args, ...mux];
+      const outcome = simulateBoot(all, { ...world, leaves: 300 * MS });
+      assert.deepEqual([outcome.attempts, outcome.waited], [[0], 710 * MS]);
+      saysLast(outcome, "vsock-mux/m port 22", Code.SshIsGone, "0.7");
+    });
+    it(`says something: that is not looked at, and costs no attempt: ${what}`, () => {
+      const run = (speaks: number) =>
+        simulateBoot(["--wait=10s", ...args, "unix/x"], {
+          ...nothingThere,
+          ...world,
+          speaks: speaks * MS,
+        });
+      const quiet = run(60_000);
+      for (const speaks of [0, 60, 350, 3000]) {
+        const outcome = run(speaks);
+        assert.ok(outcome.calls.length <= quiet.calls.length + quiet.attempts.length);
+        // A moment goes by in which it is learnt that there is something.
+        assert.deepEqual(
+          outcome.attempts.map((time) => Math.round(time / MS / 50)),
+          quiet.attempts.map((time) => Math.round(time / MS / 50)),
+        );
+      }
+    });
+  }
+  it("has left when it is to get the connection", () => {
+    const outcome = simulateBoot(["-v", "unix/x"], { leaves: 0 });
+    assert.equal(outcome.exit, 71);
+    assert.match(outcome.stderr.toString(), /: ssh went away before the connection could be/);
+  });
+});
+
 describe("an attempt knows nothing of the one before", () => {
   it("the handshake starts afresh, wherever in the OK line the one before ended", () => {
     for (let length = 1; length < OK.length; length++) {
@@ -469,12 +529,7 @@ const UP = "\x1b[A\r";
  * Runs the command on a terminal and looks at the screen after each write: below what was there is
  * one line of progress, or nothing, or at the end what a failure says.
  */
-function watchTerminal(
-  args: string[],
-  world: World,
-  stage?: Parameters<typeof simulateBoot>[2],
-  width = 200,
-) {
+function watchTerminal(args: string[], world: World, stage?: World["stage"], width = 200) {
   const terminal = { environment: ["TERM=xterm-256color"], ...world, terminal: true };
   const outcome = simulateBoot(args, terminal, stage);
   const screen = new Screen(width);
@@ -510,7 +565,7 @@ function leaves(screen: Screen, text: string): void {
   assert.deepEqual([screen.row, screen.column], [fresh.row, fresh.column]);
 }
 
-function lastLine({ outcome }: { outcome: Watched }): string {
+function lastLine({ outcome }: { outcome: Outcome }): string {
   return (
     outcome.stderr
       .toString()
@@ -699,7 +754,7 @@ describe("progress on a terminal", () => {
 
 describe("progress elsewhere", () => {
   /** The lines of progress, and that they are that. */
-  function lines(args: string[], world: World, stage?: Parameters<typeof simulateBoot>[2]) {
+  function lines(args: string[], world: World, stage?: World["stage"]) {
     const outcome = simulateBoot(args, { ...world, environment: ["TERM=xterm"] }, stage);
     assert.match(outcome.stderr.toString(), /^([\x20-\x7e]+\n)*$/);
     const told = outcome.writes.filter(({ text }) => text.includes("waiting for"));
