@@ -126,6 +126,14 @@ export interface Fault {
   events?: Events;
   /** So many nanoseconds pass before it returns. */
   takes?: bigint;
+  /** sock_relay ends so. */
+  end?: RelayEnd;
+}
+
+/** How a relay has ended: the descriptor that something went wrong with, and its errno. */
+export interface RelayEnd {
+  fd: number;
+  error: number;
 }
 
 /** Of the descriptor: that it is ready, hung up, unknown; of the clock: that its time has come. */
@@ -170,8 +178,8 @@ export interface World {
   wall?: bigint;
   /** The environment: `NAME=VALUE`. */
   environment?: (string | Buffer)[];
-  /** What sock_relay says of how it ended: the descriptor that failed, and its errno. */
-  relayEnd?: { fd: number; error: number };
+  /** What sock_relay says of how it ended; that all went well, if not said. */
+  relayEnd?: RelayEnd;
   /** Sees each call once it has returned. */
   watch?: (call: Call, memory: ArrayBuffer) => void;
 }
@@ -186,10 +194,19 @@ export interface Call {
   fd?: number;
   /** How many bytes it has moved, or how many events there were. */
   count?: number;
-  /** poll_oneoff: what of the descriptor is asked, when its clock is due, and whether it hung up. */
+  /**
+   * poll_oneoff: what is asked of the descriptor, when its clock is due; whether it tells of the
+   * descriptor, that it hung up, and that the time has come. sock_connect: its deadline.
+   */
   type?: number;
   until?: number;
+  ready?: boolean;
   hungUp?: boolean;
+  due?: boolean;
+  /** sock_relay: how it ended. */
+  end?: RelayEnd;
+  /** What happened to it. */
+  fault?: Fault;
 }
 
 /** A socket that the program has opened: its number, how often it was closed, what came of it. */
@@ -239,14 +256,15 @@ export interface Outcome {
   waited: number;
 }
 
+/** What proc_exit throws: one for all, because making one takes longer than many a world. */
 class Exit extends Error {
-  constructor(readonly status: number) {
-    super("exit");
-  }
+  status = -1;
 }
+const exit = new Exit("proc_exit");
 
 const START = 1_000_000_000n;
 const MOMENT = 10_000_000n;
+export const CLOCK_MAX = 2n ** 64n - 1n;
 /** More calls than any scenario needs: whoever makes more has lost his way. */
 const CALLS_MAX = 10_000;
 /** 2026-11-23T08:15:39.123Z */
@@ -258,12 +276,18 @@ const MONOTONIC = 1;
 const FIRST_OPENED = 3;
 const WRITE_MAX = 4096;
 
-let compiled: WebAssembly.Module | undefined;
+interface Compiled {
+  module: WebAssembly.Module;
+  imports: WebAssembly.ModuleImportDescriptor[];
+}
+let compiled: Compiled | undefined;
 
-/** The module, compiled once. */
-function proxyModule(): WebAssembly.Module {
-  const file = path.join(root, "dist/proxy.wasm");
-  return (compiled ??= new WebAssembly.Module(new Uint8Array(readFileSync(file))));
+/** proxy.wasm, compiled once. */
+function proxy(): Compiled {
+  if (compiled !== undefined) return compiled;
+  const bytes = new Uint8Array(readFileSync(path.join(root, "dist/proxy.wasm")));
+  const module = new WebAssembly.Module(bytes);
+  return (compiled = { module, imports: WebAssembly.Module.imports(module) });
 }
 
 /** Texts as args_get and environ_get give them. */
@@ -271,6 +295,11 @@ function withNul(texts: readonly (string | Buffer)[]): Buffer[] {
   return texts.map((text) =>
     Buffer.concat([typeof text === "string" ? Buffer.from(text) : text, Buffer.of(0)]),
   );
+}
+
+/** The clock shows 64 bits. */
+function later(clock: bigint, span: bigint): bigint {
+  return clock + span < CLOCK_MAX ? clock + span : CLOCK_MAX;
 }
 
 /** One subscription of poll_oneoff. */
@@ -284,7 +313,7 @@ interface Subscription {
 
 /** Runs the command with the given arguments (its own name is added) in the given world. */
 export function simulate(args: readonly (string | Buffer)[], world: World = {}): Outcome {
-  const module = proxyModule();
+  const { module, imports: wanted } = proxy();
   const argv = withNul(["ssh-vsock-proxy", ...args]);
   const environment = withNul(world.environment ?? []);
   const stdout = world.stdout ?? { filetype: SOCKET_STREAM, family: AF_UNIX };
@@ -336,6 +365,7 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
   };
   const leftAt = world.leaves === undefined ? undefined : start + BigInt(world.leaves);
   const speaksAt = world.speaks === undefined ? undefined : start + BigInt(world.speaks);
+  const isOver = (): boolean => peer.answer.length === 0 && peer.end === "eof";
   const hasLeft = (): boolean => leftAt !== undefined && leftAt <= clock;
 
   let cached: DataView | undefined;
@@ -455,37 +485,44 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
         view().setUint16(event + 8, error, true);
         view().setUint8(event + 10, type);
         view().setUint16(event + 24, flags, true);
+        if (type === CLOCK) call.due = true;
+        else Object.assign(call, { ready: true, hungUp: flags === HANGUP });
         call.count = (call.count as number) + 1;
       };
 
       const times = asked === undefined ? undefined : readyAt(asked);
-      if (world.stalls === true) clock += 2_000_000_000n;
+      if (world.stalls === true) clock = later(clock, 2_000_000_000n);
       if (fault?.events !== undefined) {
-        clock += asked?.fd === 2 ? 0n : MOMENT;
+        clock = later(clock, asked?.fd === 2 ? 0n : MOMENT);
         const { events: made } = fault;
         if (asked !== undefined && ["ready", "hangup", "badf", "both"].includes(made)) {
           put(asked, made === "badf" ? errno.BADF : 0, made === "hangup" ? HANGUP : 0);
-          call.hungUp = made === "hangup";
         }
-        if (made === "clock" || made === "both") put(timer);
+        // That the time has come, it always tells.
+        if (made === "clock" || made === "both" || timer.due <= clock) put(timer);
         setU32(ready, call.count);
         return errno.SUCCESS;
       }
       // To learn of a descriptor takes a moment, and so whoever only asks and never gets on meets his
       // deadline; but stderr is not waited for in peace.
-      if (times !== undefined && times <= clock) clock += asked?.fd === 2 ? 0n : MOMENT;
-      else if (times !== undefined && times < timer.due) clock = times;
-      else if (timer.due > clock) clock = timer.due;
+      if (times !== undefined && times <= clock) {
+        clock = later(clock, asked?.fd === 2 ? 0n : MOMENT);
+      } else {
+        const next = times !== undefined && times < timer.due ? times : timer.due;
+        if (next > clock) clock = next;
+      }
       if (asked !== undefined && times !== undefined && times <= clock) {
-        call.hungUp = asked.fd === 1 && hasLeft();
-        put(asked, 0, call.hungUp ? HANGUP : 0);
+        // The peer that has sent its last is gone.
+        const hangsUp = asked.fd === 1 ? hasLeft() : asked.type === FD_READ && isOver();
+        put(asked, 0, hangsUp ? HANGUP : 0);
       }
       if (timer.due <= clock) put(timer);
       setU32(ready, call.count);
       return errno.SUCCESS;
     },
     proc_exit(status: number): never {
-      throw new Exit(status);
+      exit.status = status;
+      throw exit;
     },
     log_open(path: number, length: number, file: number) {
       outcome.logPath = Buffer.from(bytes(path, length));
@@ -508,9 +545,11 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
     sock_relay(socket: number, input: number, output: number, flags: number, end: number) {
       connected(socket);
       outcome.relays.push({ socket, in: input, out: output, flags });
-      const ended = world.relayEnd ?? (hasLeft() ? { fd: 1, error: errno.PIPE } : undefined);
-      setU32(end, ended?.fd ?? 0);
-      setU32(end + 4, ended?.error ?? 0);
+      const well = { fd: 0, error: errno.SUCCESS };
+      const ended = hasLeft() ? { fd: 1, error: errno.PIPE } : well;
+      call.end = fault?.end ?? world.relayEnd ?? ended;
+      setU32(end, call.end.fd);
+      setU32(end + 4, call.end.error);
       return errno.SUCCESS;
     },
     sock_connect(fd: number, address: number, length: number, deadline: bigint) {
@@ -599,10 +638,12 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
   const watched = (name: string): ((...args: never[]) => number) => {
     const answers = [...(world.fails?.[name] ?? [])];
     const run = imports[name];
+    const ofDescriptor = /^(fd_|sock_(?!open))/.test(name);
     // What a call does that fails.
     const acts = ["fd_close", "sock_connect", "poll_oneoff"].includes(name);
     return (...parameters) => {
       call = { name, parameters, at: since(clock), errno: 0 };
+      if (ofDescriptor) call.fd = Number(parameters[0]);
       outcome.calls.push(name);
       outcome.trace.push(call);
       if (outcome.calls.length > CALLS_MAX) misuse("too many calls");
@@ -610,14 +651,15 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
       fault = world.fault?.(outcome.calls.length, name);
       given = fault?.errno ?? (answers.length > 1 ? answers.shift() : answers[0]) ?? errno.SUCCESS;
       call.errno = given === errno.SUCCESS || acts ? run(...parameters) : given;
-      if (fault?.takes !== undefined) clock += fault.takes;
+      if (fault !== undefined) call.fault = fault;
+      if (fault?.takes !== undefined) clock = later(clock, fault.takes);
       world.watch?.(call, memory.buffer);
       return call.errno;
     };
   };
 
   const object: Record<string, Record<string, (...args: never[]) => number>> = {};
-  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+  for (const { module: from, name } of wanted) {
     (object[from] ??= {})[name] = watched(name);
   }
   const instance = new WebAssembly.Instance(module, object);
@@ -625,8 +667,8 @@ export function simulate(args: readonly (string | Buffer)[], world: World = {}):
   try {
     (instance.exports["_start"] as () => void)();
   } catch (error) {
-    if (!(error instanceof Exit)) throw error;
-    outcome.exit = error.status;
+    if (error !== exit) throw error;
+    outcome.exit = exit.status;
   } finally {
     outcome.waited = since(clock);
     outcome.stderr = Buffer.concat(stderr);
