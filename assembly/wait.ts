@@ -64,7 +64,8 @@ export function waitFor(descriptor: fd, type: eventtype, deadline: u64): u32 {
 
 /** Whether a wait that has succeeded did so because whoever is at the other end is gone. */
 export function hungUp(): bool {
-  return (changetype<event_fd_readwrite>(EVENTS).flags & eventrwflags.HANGUP) != 0;
+  // Without an event there stands what an earlier wait has been told.
+  return becameReady && (changetype<event_fd_readwrite>(EVENTS).flags & eventrwflags.HANGUP) != 0;
 }
 
 /** Waits until the time has come, whatever happens meanwhile; what poll_oneoff answers. */
