@@ -477,7 +477,8 @@ function checkSockets(
   if (outcome.address !== undefined) {
     check(outcome.address.equals(scheme?.address ?? Buffer.of()), "another address");
   }
-  if (outcome.family !== undefined) check(outcome.family === scheme?.family, "another family");
+  if (outcome.family !== undefined)
+    check(outcome.family === Number(scheme?.family), "another family");
   check(!failed || outcome.handedOver.length === 0, "it fails though it has handed over");
 }
 
