@@ -3,10 +3,11 @@
 // comes before: what differs from its hosts is trace.c, and nothing else.
 //
 // The addon is linked out of the objects of the release build. The functions of trace.c tell by
-// their names which ones they stand before.
+// their names which ones they stand before. Several test files may build at the same time, and run
+// what another one has built: each renames files of its own.
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -31,9 +32,15 @@ function objects() {
   );
 }
 
-function buildAddon() {
-  const trace = path.join(folder, "trace.o");
-  const draft = path.join(folder, `ssh-vsock-proxy.node.${process.pid}`);
+/** Makes a file of the folder by `make(DRAFT)`. */
+function put(name, make) {
+  const draft = path.join(folder, `${name}.${process.pid}`);
+  make(draft);
+  renameSync(draft, path.join(folder, name));
+}
+
+function buildAddon(addon) {
+  const trace = `${addon}.o`;
   const compiler = process.env["CC"] ?? "cc";
   const language = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden"];
   run(compiler, [...language, "-Wall", "-Wextra", "-c", "native/shim/trace.c", "-o", trace]);
@@ -42,15 +49,17 @@ function buildAddon() {
     ([, name]) => `-Wl,--wrap=${name}`,
   );
   const files = [...objects(), trace];
-  run(process.env["CXX"] ?? "c++", ["-shared", "-pthread", ...wraps, ...files, "-o", draft]);
-  renameSync(draft, path.join(folder, "ssh-vsock-proxy.node"));
+  run(process.env["CXX"] ?? "c++", ["-shared", "-pthread", ...wraps, ...files, "-o", addon]);
+  rmSync(trace);
 }
 
 try {
   mkdirSync(folder, { recursive: true });
   run(process.execPath, ["scripts/build-standalone.mjs", "--trace"]);
-  buildAddon();
-  copyFileSync(path.join(root, "dist/cli.cjs"), path.join(folder, "cli.cjs"));
+  put("ssh-vsock-proxy.node", buildAddon);
+  put("cli.cjs", (cli) => {
+    copyFileSync(path.join(root, "dist/cli.cjs"), cli);
+  });
 } catch (error) {
   console.error(`The debug builds were not built: ${error.message}`);
   console.error("They need what `npm run build` makes.");

@@ -8,6 +8,9 @@
 // finds it, behind the errno what a call that succeeds has written: fields by their names in witx
 // (`in[0].fd`), bytes (`iovs[0].bytes`), what a pointer leads to (`*ret_fd`).
 //
+// SHIM_HOLD names a FIFO from which each call takes a byte before it begins: so whoever puts the bytes
+// there has the program stand still between two calls. No variable, no waiting.
+//
 // Rules
 // 1. The shim is that of the release build: the linker puts these functions before it (ld(1),
 //    --wrap), and each calls the one that it stands before. An import without a function here does
@@ -45,9 +48,8 @@ struct line {
     char text[4096];
 };
 
-/** The value of SHIM_TRACE, NULL where it is not set. */
-static const char *trace_file(const struct shim *shim) {
-    static const char name[] = "SHIM_TRACE=";
+/** The value of a variable, by its name with the `=`; NULL where it is not set. */
+static const char *value_of(const struct shim *shim, const char *name) {
     const char *const *variable = shim->environment;
     for (; variable != NULL && *variable != NULL; variable++) {
         size_t i = 0;
@@ -60,7 +62,7 @@ static const char *trace_file(const struct shim *shim) {
 
 static void write_out(struct line *line) {
     int error = errno;
-    const char *file = trace_file(line->shim);
+    const char *file = value_of(line->shim, "SHIM_TRACE=");
     if (file != NULL) {
         int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
         if (fd >= 0) {
@@ -117,7 +119,23 @@ static void put_entry(struct line *line, const char *list, uint32_t i, const cha
     put_char(line, '=');
 }
 
+/** Waits until the call may begin. */
+static void hold(const struct shim *shim) {
+    int error = errno;
+    const char *file = value_of(shim, "SHIM_HOLD=");
+    int fd = file != NULL ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        char byte;
+        struct iovec buffer = {.iov_base = &byte, .iov_len = 1};
+        // Where nobody has the FIFO open any more, nobody holds the program.
+        (void)!readv(fd, &buffer, 1);
+        close(fd);
+    }
+    errno = error;
+}
+
 static void begin(struct line *line, const struct shim *shim, const char *import) {
+    hold(shim);
     line->shim = shim;
     line->length = 0;
     put_text(line, import);
