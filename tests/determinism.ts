@@ -235,7 +235,7 @@ const banner = "SSH-2.0-guest\r\n";
 
 /** A multiplexer's answer, right or wrong. */
 function answer(random: Random): string {
-  const numbers = ["0", "22", "1073741824", "4294967295", "0000000001"];
+  const numbers = ["0", "7", "22", "1024", "1073741824", "4294967295", "0000000001"];
   const right = `OK ${random.of(numbers)}\n`;
   switch (random.below(8)) {
     case 0:
@@ -249,15 +249,15 @@ function answer(random: Random): string {
       return right.slice(0, at) + String.fromCharCode(random.below(256)) + right.slice(at + 1);
     }
     default:
-      return right + random.of(["", "", banner, "\0"]);
+      return right + random.of(["", banner, banner, "\0"]);
   }
 }
 
 /** The answer, cut anywhere. */
 function pieces(random: Random, text: string): string[] {
-  const style = random.below(4);
-  if (style === 0) return text === "" ? [] : [text];
-  if (style === 1) return Array.from(text);
+  const style = random.below(5);
+  if (style <= 1) return text === "" ? [] : [text];
+  if (style === 2) return Array.from(text);
   const result: string[] = [];
   for (let rest = text; rest !== "";) {
     const size = 1 + random.below(6);
