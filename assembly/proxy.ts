@@ -25,9 +25,11 @@ import { openLog } from "./log";
 import {
   HalfClose,
   Mode,
+  Text,
   Wish,
   address,
   culprit,
+  culpritValue,
   halfClose,
   hostSocket,
   logFile,
@@ -73,8 +75,8 @@ function main(): void {
 function keepLog(): void {
   const error = openLog(logFile.at, logFile.length);
   if (error == errno.SUCCESS) return;
-  culprit.at = logFile.at;
-  culprit.length = logFile.length;
+  memory.copy(changetype<usize>(culprit), changetype<usize>(logFile), offsetof<Text>());
+  culpritValue.at = 0;
   fail(logFailure(error));
 }
 

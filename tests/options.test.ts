@@ -242,6 +242,12 @@ describe("--log-file", () => {
       71,
       /: \/l: too many open files/,
     );
+    // Another failure, with a value that is not the log's, is there as well.
+    fails(
+      simulate(["--log-file", "/l", "--timeout", "x"], { fails: { log_open: [errno.NOENT] } }),
+      71,
+      /: \/l: the log file cannot/,
+    );
   });
 
   it("takes nothing: that is no failure", () => {
