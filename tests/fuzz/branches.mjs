@@ -1,0 +1,106 @@
+// A transform for asc: before each branch, the program tells of it by an import, `coverage.branch`:
+//
+//     branch(id: i32, taken: bool): bool    gives `taken` back
+//
+// A branch is what decides in an `if`, `while`, `do`, `for` or `?:`, and the left side of `&&` and
+// `||`; where several conditions are joined by these, and turned by `!`, each of them is one. So what
+// is counted stands in assembly/ as it is written, whatever the optimiser makes of it, and the
+// checks that Wasm and its translation to C add are not among it.
+//
+// BRANCHES names the file to which they are listed: [{ file, line, column, function, text }] as JSON,
+// where the place in the list is the id.
+
+import { writeFileSync } from "node:fs";
+import process from "node:process";
+import { Node, NodeKind, Token } from "assemblyscript";
+import { Transform } from "assemblyscript/transform";
+
+const IMPORT = "branch_is_told";
+const DECLARATION = `
+  @global @external("coverage", "branch")
+  declare function ${IMPORT}(id: i32, taken: bool): bool;
+`;
+
+const isJoin = ({ kind, operator }) =>
+  kind === NodeKind.Binary &&
+  (operator === Token.Ampersand_Ampersand || operator === Token.Bar_Bar);
+
+const isNot = ({ kind, operator }) =>
+  kind === NodeKind.UnaryPrefix && operator === Token.Exclamation;
+
+/** The expression `!!node`. */
+function truth(node) {
+  const not = (operand) => Node.createUnaryPrefixExpression(Token.Exclamation, operand, node.range);
+  return not(not(node));
+}
+
+class Instrumenter {
+  branches = [];
+  #names = [];
+
+  /** Instruments all that is below `node`. */
+  visit(node) {
+    if (Array.isArray(node)) return node.forEach((child) => this.visit(child));
+    if (node === null || typeof node !== "object" || !("kind" in node)) return;
+    if (node.kind === NodeKind.Switch) throw new Error("a switch: branches.mjs cannot count it");
+    const isFunction = node.kind === NodeKind.FunctionDeclaration;
+    if (isFunction) this.#names.push(node.name.text);
+    if ("condition" in node && node.condition !== null) {
+      node.condition = this.#condition(node.condition);
+    }
+    const joins = isJoin(node);
+    if (joins) node.left = this.#condition(node.left);
+    for (const [key, child] of Object.entries(node)) {
+      const done = key === "condition" || (joins && key === "left");
+      if (!done && key !== "range" && key !== "source") this.visit(child);
+    }
+    if (isFunction) this.#names.pop();
+  }
+
+  /** The same condition, which tells of itself. */
+  #condition(node) {
+    if (node.kind === NodeKind.Parenthesized) {
+      node.expression = this.#condition(node.expression);
+      return node;
+    }
+    if (isNot(node)) {
+      node.operand = this.#condition(node.operand);
+      return node;
+    }
+    if (isJoin(node)) {
+      node.left = this.#condition(node.left);
+      node.right = this.#condition(node.right);
+      return node;
+    }
+    // `while (true)` decides nothing.
+    if (node.kind === NodeKind.True) return node;
+    const { range } = node;
+    const { source } = range;
+    const id = this.branches.length;
+    this.branches.push({
+      file: source.normalizedPath,
+      line: source.lineAt(range.start),
+      column: source.columnAt(),
+      function: this.#names.at(-1) ?? "",
+      text: source.text.slice(range.start, range.end).replace(/\s+/g, " "),
+    });
+    this.visit(node);
+    return Node.createCallExpression(
+      Node.createIdentifierExpression(IMPORT, range),
+      null,
+      [Node.createIntegerLiteralExpression(globalThis.i64_new(id), range), truth(node)],
+      range,
+    );
+  }
+}
+
+export default class Branches extends Transform {
+  afterParse(parser) {
+    const instrumenter = new Instrumenter();
+    for (const source of parser.sources) {
+      if (source.normalizedPath.startsWith("assembly/")) instrumenter.visit(source.statements);
+    }
+    parser.parseFile(DECLARATION, "~lib/branches.ts", false);
+    writeFileSync(process.env.BRANCHES, JSON.stringify(instrumenter.branches));
+  }
+}

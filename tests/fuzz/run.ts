@@ -1,0 +1,259 @@
+// Fuzzes core.wasm and proxy.wasm, translated to C by wasm2c, with libFuzzer. The targets are
+// address.c, handshake.c and command.c; what must hold stands in the first lines of each.
+//
+//     npm run fuzz -- [TARGET] [--seconds N]    for N seconds, 60 if not said, shared by all of them
+//     npm run fuzz -- TARGET FILE...            these inputs, one after the other: what happens; what is
+//                                               no file is an input in hexadecimal
+//     npm run fuzz -- coverage                  which branches of assembly/ the repository's inputs reach
+//     npm run fuzz -- pack                      tests/fuzz/corpus anew, with what was found since
+//
+// It begins with tests/fuzz/corpus, the transcripts of tests/transcripts and what former runs have
+// found worth keeping (build/fuzz/corpus). What an input of address or handshake comes to is
+// compared with tests/model.ts, once it was kept. A finding is minimised, and stays in
+// build/fuzz/findings.
+
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { checkInput } from "../model";
+import { root } from "../support/proxy";
+import { readTranscripts } from "../support/transcript";
+import { build, folder, targets, type Target } from "./build";
+import { coverage } from "./coverage";
+import { packedInputs, packInputs, writeTranscripts } from "./inputs";
+
+/** Longer inputs show nothing that shorter ones do not, and take their time. */
+const longest: Readonly<Record<Target, number>> = { address: 128, handshake: 64, command: 512 };
+
+/** Entropic weighs inputs by how rare what they reach is; the core is too small for that to pay. */
+const entropic: Readonly<Record<Target, number>> = { address: 0, handshake: 0, command: 1 };
+
+/** Transcripts may be longer, and are not to be cut. */
+const MERGED_MAX = 8192;
+
+/** An input that takes longer hangs, however slow the machine is. */
+const TIMEOUT_SECONDS = 60;
+const MINIMISING_SECONDS = 5;
+
+const environment = {
+  ...process.env,
+  // Nothing here allocates but libFuzzer, and it is not what is tested.
+  ASAN_OPTIONS: "detect_leaks=0:malloc_context_size=0",
+};
+
+const shown = (file: string): string => path.relative(root, file);
+
+/** Puts what there is to begin with into a folder. */
+function putSeeds(target: Target, to: string): void {
+  mkdirSync(to, { recursive: true });
+  const seeds = [...packedInputs(target), ...writeTranscripts(readTranscripts())[target]];
+  for (const seed of seeds) {
+    writeFileSync(path.join(to, createHash("sha1").update(seed).digest("hex")), seed);
+  }
+}
+
+/** The folder in which libFuzzer keeps what it finds, with what there is to begin with. */
+function fillCorpus(target: Target): string {
+  const corpus = path.join(folder, "corpus", target);
+  putSeeds(target, corpus);
+  return corpus;
+}
+
+/** A folder with the repository's own inputs alone. */
+function seedsAlone(target: Target): string {
+  const seeds = path.join(folder, "seeds", target);
+  rmSync(seeds, { recursive: true, force: true });
+  putSeeds(target, seeds);
+  return seeds;
+}
+
+function filesIn(corpus: string): string[] {
+  return readdirSync(corpus).map((name) => path.join(corpus, name));
+}
+
+/** Runs libFuzzer: what it says, and whether all went well. */
+async function libFuzzer(
+  executable: string,
+  args: readonly string[],
+): Promise<{ passed: boolean; log: string }> {
+  const child = spawn(executable, args, {
+    cwd: root,
+    env: environment,
+    stdio: ["ignore", 1, "pipe"],
+  });
+  let log = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (log += text));
+  const status = await new Promise((resolve) => child.once("close", resolve));
+  return { passed: status === 0, log };
+}
+
+/** What the sanitizers, libFuzzer or the target itself say of a finding, in a line. */
+function headline(log: string): string {
+  const lines = [
+    /^finding: (.*)$/m,
+    /^.*runtime error: .*$/m,
+    /^==\d+==\s*ERROR: (.*)$/m,
+    /^ALARM: .*$/m,
+  ];
+  for (const line of lines) {
+    const [whole, text] = line.exec(log) ?? [];
+    if (whole !== undefined) return text ?? whole;
+  }
+  return "it ended without saying why";
+}
+
+const logOf = (target: Target): string => path.join(folder, `${target}.log`);
+
+function tellFinding(target: Target, what: string, file: string): void {
+  const size = readFileSync(file).length;
+  console.error(`\n${target}: ${what}`);
+  console.error(`All that was said is in ${shown(logOf(target))}.`);
+  console.error(`The input, ${size} bytes, is kept. To see what happens:`);
+  console.error(`    npm run fuzz -- ${target} ${shown(file)}`);
+}
+
+async function minimise(executable: string, file: string): Promise<string> {
+  const smaller = `${file}.min`;
+  await libFuzzer(executable, [
+    ...["-minimize_crash=1", `-max_total_time=${MINIMISING_SECONDS}`],
+    ...[`-timeout=${TIMEOUT_SECONDS}`, `-exact_artifact_path=${smaller}`, file],
+  ]);
+  return existsSync(smaller) ? smaller : file;
+}
+
+/** How the core and its model differ on an input; the command has no model. */
+function disagreement(target: Target, file: string): string | undefined {
+  if (target === "command") return undefined;
+  try {
+    checkInput(target, readFileSync(file));
+    return undefined;
+  } catch (error) {
+    return `the core and tests/model.ts disagree: ${(error as Error).message}`;
+  }
+}
+
+async function fuzz(target: Target, seconds: number): Promise<boolean> {
+  const executable = build(target);
+  const corpus = fillCorpus(target);
+  const findings = path.join(folder, "findings");
+  mkdirSync(findings, { recursive: true });
+  console.log(`${target}: fuzzing for ${seconds} s`);
+  const { passed, log } = await libFuzzer(executable, [
+    ...[`-max_total_time=${seconds}`, `-timeout=${TIMEOUT_SECONDS}`, "-print_final_stats=1"],
+    ...[`-max_len=${longest[target]}`, `-entropic=${entropic[target]}`],
+    `-dict=${path.join(root, `tests/fuzz/${target}.dict`)}`,
+    `-artifact_prefix=${findings}/${target}-`,
+    corpus,
+  ]);
+  writeFileSync(logOf(target), log);
+  if (!passed) {
+    const [, file] = /Test unit written to (\S+)/.exec(log) ?? [];
+    if (file === undefined) {
+      console.error(`${log}\n${target}: libFuzzer has failed, and kept no input`);
+      return false;
+    }
+    tellFinding(target, headline(log), await minimise(executable, file));
+    return false;
+  }
+  const number = (pattern: RegExp): number => Number(pattern.exec(log)?.[1] ?? 0);
+  const executions = number(/number_of_executed_units: *(\d+)/);
+  const inputs = filesIn(corpus);
+  const wrong = inputs.filter((file) => disagreement(target, file) !== undefined);
+  const [first] = wrong;
+  if (first !== undefined) {
+    tellFinding(target, disagreement(target, first) ?? "", first);
+    console.error(`So it is on ${wrong.length} of ${inputs.length} inputs.`);
+    return false;
+  }
+  if (executions === 0) {
+    console.error(`${log}\n${target}: nothing was executed`);
+    return false;
+  }
+  console.log(
+    `${target}: ${executions.toLocaleString("en")} executions, ` +
+      `${number(/average_exec_per_sec: *(\d+)/).toLocaleString("en")} a second, ` +
+      `${number(/cov: (\d+)[^\n]*\n(?!#)/)} edges of the translation, ` +
+      `${inputs.length} inputs kept${target === "command" ? "" : ", the model agrees"}: no finding`,
+  );
+  return true;
+}
+
+function replay(target: Target, inputs: readonly string[]): boolean {
+  const executable = build(target);
+  const results = inputs.map((input) => {
+    let file = input;
+    if (!existsSync(input) && /^([0-9a-f]{2})+$/.test(input)) {
+      file = path.join(folder, `${target}.input`);
+      writeFileSync(file, Buffer.from(input, "hex"));
+    }
+    if (!existsSync(file)) throw new Error(`${file}: no such file`);
+    const { status, stderr } = spawnSync(executable, [path.resolve(file)], {
+      cwd: root,
+      env: { ...environment, FUZZ_EXPLAIN: "1" },
+      encoding: "utf8",
+    });
+    // What libFuzzer says of itself is left out.
+    const own = stderr.replace(/^(INFO|Running|Executed|\*\*\*|.*: Running \d).*\n/gm, "");
+    const what = disagreement(target, file);
+    console.log(`${input}:\n${own}${what === undefined ? "" : `${what}\n`}`);
+    const passed = status === 0 && what === undefined;
+    console.log(passed ? "no finding" : `finding: ${what ?? headline(stderr)}`);
+    return passed;
+  });
+  return results.every((passed) => passed);
+}
+
+/** Writes a corpus of the repository anew: the few inputs that reach what the many do. */
+async function pack(target: Target): Promise<void> {
+  const executable = build(target);
+  const corpus = fillCorpus(target);
+  const merged = path.join(folder, `merged-${target}`);
+  rmSync(merged, { recursive: true, force: true });
+  mkdirSync(merged, { recursive: true });
+  const { passed, log } = await libFuzzer(executable, [
+    ...["-merge=1", `-max_len=${MERGED_MAX}`, merged, corpus],
+  ]);
+  if (!passed) throw new Error(`${log}\n${target}: merging failed`);
+  const inputs = readdirSync(merged).map((name) => readFileSync(path.join(merged, name)));
+  packInputs(target, inputs);
+  console.log(`${target}: ${inputs.length} inputs of ${readdirSync(corpus).length}`);
+}
+
+async function main(args: string[]): Promise<boolean> {
+  const { values, positionals } = parseArgs({
+    args,
+    options: { seconds: { type: "string", default: "60" } },
+    allowPositionals: true,
+  });
+  const seconds = Number(values.seconds);
+  const [first, ...files] = positionals;
+  if (!Number.isInteger(seconds) || seconds < 1) throw new Error("--seconds wants a number");
+  if (first === "coverage") return coverage(seedsAlone);
+  if (first === "pack") {
+    for (const target of targets) await pack(target);
+    return true;
+  }
+  const chosen = targets.filter((target) => first === undefined || target === first);
+  const [target] = chosen;
+  if (target === undefined) {
+    throw new Error(`${first}: it is ${targets.join(", ")}, coverage or pack`);
+  }
+  if (files.length > 0) return replay(target, files);
+  let passed = true;
+  for (const each of chosen) {
+    passed = (await fuzz(each, Math.max(1, Math.round(seconds / chosen.length)))) && passed;
+  }
+  return passed;
+}
+
+main(process.argv.slice(2)).then(
+  (passed) => {
+    process.exitCode = passed ? 0 : 1;
+  },
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  },
+);

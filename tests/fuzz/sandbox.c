@@ -1,0 +1,96 @@
+#include "sandbox.h"
+
+#include <sanitizer/asan_interface.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wasm-rt.h"
+
+uint8_t memory[PAGES_MAX * PAGE] __attribute__((aligned(4096)));
+bool memory_is_short;
+bool explaining;
+uint32_t wasm_rt_call_stack_depth;
+
+/** Runs before libFuzzer does anything. */
+__attribute__((constructor)) static void look_at_environment(void) {
+    explaining = getenv("FUZZ_EXPLAIN") != NULL;
+}
+
+void finding(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("finding: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    abort();
+}
+
+void print(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+}
+
+void print_bytes(const uint8_t *bytes, size_t length) {
+    fputc('"', stderr);
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] == '\n') {
+            fputs("\\n", stderr);
+        } else if (bytes[i] < ' ' || bytes[i] > '~' || bytes[i] == '"' || bytes[i] == '\\') {
+            fprintf(stderr, "\\x%02x", bytes[i]);
+        } else {
+            fputc(bytes[i], stderr);
+        }
+    }
+    fputc('"', stderr);
+}
+
+void poison(uint32_t from) {
+    ASAN_POISON_MEMORY_REGION(memory + from, PAGE - from);
+}
+
+void lend(uint32_t at, uint32_t length) {
+    ASAN_UNPOISON_MEMORY_REGION(memory + at, length);
+}
+
+void take_back(uint32_t at, uint32_t length) {
+    // What does not begin at a multiple of 8 was lent from there on.
+    const uint32_t from = at & ~7U;
+    ASAN_POISON_MEMORY_REGION(memory + from, at + length - from);
+}
+
+void wasm_rt_trap(wasm_rt_trap_t why) {
+    static const char *const words[] = {
+        [WASM_RT_TRAP_NONE] = "no trap",
+        [WASM_RT_TRAP_OOB] = "memory access out of bounds",
+        [WASM_RT_TRAP_INT_OVERFLOW] = "divide result unrepresentable",
+        [WASM_RT_TRAP_DIV_BY_ZERO] = "divide by zero",
+        [WASM_RT_TRAP_INVALID_CONVERSION] = "float unrepresentable in integer range",
+        [WASM_RT_TRAP_UNREACHABLE] = "unreachable",
+        [WASM_RT_TRAP_CALL_INDIRECT] = "null function or function signature mismatch",
+        [WASM_RT_TRAP_UNCAUGHT_EXCEPTION] = "wasm exception",
+        [WASM_RT_TRAP_EXHAUSTION] = "call stack exhausted",
+    };
+    finding("the Wasm traps: %s", words[why]);
+}
+
+void wasm_rt_allocate_memory(wasm_rt_memory_t *of, uint64_t pages, uint64_t max_pages, bool is64,
+                             uint32_t page_size) {
+    (void)is64;
+    (void)page_size;
+    *of = (wasm_rt_memory_t){memory, pages, max_pages, pages * PAGE};
+    REQUIRE(pages <= PAGES_MAX, "the module begins with %u pages", (unsigned)pages);
+}
+
+uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *of, uint64_t delta) {
+    const uint64_t before = of->pages;
+    if (memory_is_short || delta > PAGES_MAX - before) return UINT32_MAX;
+    memset(memory + of->size, 0, delta * PAGE);
+    of->pages += delta;
+    of->size += delta * PAGE;
+    return before;
+}
