@@ -1,12 +1,16 @@
 // npm run check:native: clang-format and clang-tidy over everything that is C or C++.
 
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import path from "node:path";
+import { folder as fuzzFolder, translate } from "../tests/fuzz/build";
 import { ensureTools, tool } from "./tools";
 
 const root = path.resolve(__dirname, "..");
-const folders = ["native/shim", "native/standalone", "native/addon", "tests/support", "bench"];
+const folders = [
+  ...["native/shim", "native/standalone", "native/addon", "tests/support", "tests/fuzz"],
+  "bench",
+];
 
 const files = folders.flatMap((folder) =>
   readdirSync(path.join(root, folder))
@@ -15,8 +19,11 @@ const files = folders.flatMap((folder) =>
 );
 const headers = path.resolve(path.dirname(process.execPath), "../include/node");
 const languages: Record<string, string[]> = {
-  // main.c includes what wasm2c has made.
-  ".c": ["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone", "-isystem", "dist/standalone"],
+  // main.c and the fuzz targets include what wasm2c has made.
+  ".c": [
+    ...["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone", "-isystem", "dist/standalone"],
+    ...["-isystem", fuzzFolder],
+  ],
   ".cc": [
     "-std=c++17",
     "-isystem",
@@ -37,7 +44,9 @@ function run(name: string, args: string[]): void {
 }
 
 try {
-  ensureTools(["clang-format", "clang-tidy", "libssh"]);
+  ensureTools(["clang-format", "clang-tidy", "libfuzzer", "libssh"]);
+  mkdirSync(fuzzFolder, { recursive: true });
+  translate("dist/core.wasm", "core", fuzzFolder);
   run("clang-format", ["--dry-run", "--Werror", ...files]);
   for (const [ending, flags] of Object.entries(languages)) {
     const sources = files.filter((file) => file.endsWith(ending));

@@ -67,6 +67,12 @@ const table: Readonly<Record<string, Tool>> = {
     purpose: "is a client without descriptor passing",
     file: "/usr/include/libssh/libssh.h",
   },
+  clang: { packages: ["clang"], purpose: "compiles the fuzz targets" },
+  libfuzzer: {
+    packages: ["libclang-rt-14-dev"],
+    purpose: "is what clang links them with",
+    file: "/usr/lib/clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a",
+  },
   "clang-format": { packages: ["clang-format"], purpose: "checks the layout of C and C++" },
   "clang-tidy": { packages: ["clang-tidy"], purpose: "lints C and C++" },
 };
