@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { SCENARIOS, runScenario } from "./worlds";
+import { readWorld, worldText } from "./worlds/faults";
 
 describe("whatever an import answers", () => {
   let worlds = 0;
@@ -20,5 +21,25 @@ describe("whatever an import answers", () => {
   it("there are more than 100,000 of these worlds", (t) => {
     t.diagnostic(`${worlds} worlds`);
     assert.ok(worlds > 100_000, `${worlds}`);
+  });
+});
+
+describe("a world in one line", () => {
+  const worlds = [
+    "unix,relay",
+    "unix,relay 3:sock_open=MFILE 7+:poll_oneoff=events:none",
+    "unix,relay 11:fd_write=bytes:0 12:sock_relay=end:1:PIPE 13:clock_time_get=77",
+    "unix,relay 1:clock_time_get=takes:60000000 clock=18446744073709551615 wall=0",
+  ];
+  for (const line of worlds) {
+    it(`${line}: is read as it is written`, () => {
+      const { scenario, deviation } = readWorld(line);
+      assert.equal(worldText(scenario, deviation), line);
+    });
+  }
+  it("has one scenario", () => {
+    const names = SCENARIOS.map(({ name }) => name);
+    assert.equal(new Set(names).size, names.length);
+    for (const name of names) assert.doesNotMatch(name, /[\s']/);
   });
 });

@@ -131,7 +131,8 @@ function describe(number: number, call: Call, memory: ArrayBuffer): string {
 function replay(line: string): boolean {
   const { scenario: name, deviation } = readWorld(line);
   const scenario = SCENARIOS.find((one) => one.name === name);
-  if (scenario === undefined) throw new Error(`${name}: no such scenario`);
+  if (scenario === undefined)
+    throw new Error(`${name}: no such scenario; \`npm run worlds\` lists them`);
   console.log(`ssh-vsock-proxy ${scenario.args.join(" ")}\n`);
   let number = 0;
   const watch = (call: Call, memory: ArrayBuffer): void => {
@@ -179,8 +180,17 @@ function runAll(): boolean {
   return broken === 0;
 }
 
+function main(line: string): boolean {
+  if (line !== "") return replay(line);
+  console.log(`${"scenario".padEnd(44)}   calls  single   pairs  broken`);
+  return runAll();
+}
+
 if (require.main === module) {
-  const line = process.argv.slice(2).join(" ");
-  if (line === "") console.log(`${"scenario".padEnd(44)}   calls  single   pairs  broken`);
-  process.exitCode = (line === "" ? runAll() : replay(line)) ? 0 : 1;
+  try {
+    process.exitCode = main(process.argv.slice(2).join(" ")) ? 0 : 1;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
 }
