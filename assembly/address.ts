@@ -94,7 +94,8 @@ export function parseAddress(
 
   if (equals(address, addressLength, ".host")) {
     store<u32>(record, Scheme.Host, Field.Scheme);
-    return setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
+    setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
+    return Code.Done;
   }
   let rest = address;
   while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
@@ -126,13 +127,11 @@ export function parseAddress(
  * Puts a path into `record` as its socket address, byte for byte: what another part of the command
  * line says that `.host` stands for.
  *
- * @returns Done; EmptyPath or PathTooLong
+ * @param length 1 to PATH_MAX, which whoever has read the option has seen to
  */
-export function setHostPath(record: usize, path: usize, length: usize): Code {
-  if (length == 0) return Code.EmptyPath;
-  if (length > PATH_MAX) return Code.PathTooLong;
+export function setHostPath(record: usize, path: usize, length: usize): void {
   memory.copy(record + OF_PATH, path, length);
-  return finishPath(record, length);
+  finishPath(record, length);
 }
 
 function wrong(record: usize, code: Code, offset: usize): Code {
@@ -159,10 +158,9 @@ function contains(at: usize, end: usize, byte: u8): bool {
   return false;
 }
 
-function finishPath(record: usize, length: usize): Code {
+function finishPath(record: usize, length: usize): void {
   store<u16>(record, <u16>Family.Unix, Field.SocketAddress);
   store<u32>(record, <u32>length + 2, Field.Length);
-  return Code.Done;
 }
 
 function parsePath(record: usize, text: usize, at: usize, end: usize, escaped: bool): Code {
@@ -213,7 +211,8 @@ function copyName(
     store<u8>(record + length, byte, OF_PATH);
     length++;
   }
-  return finishPath(record, length);
+  finishPath(record, length);
+  return Code.Done;
 }
 
 function parseCid(record: usize, text: usize, at: usize, end: usize): Code {

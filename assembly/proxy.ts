@@ -81,7 +81,7 @@ function keepLog(): void {
 }
 
 function understand(): void {
-  let code = parseAddress(
+  const code = parseAddress(
     record,
     address.at,
     address.length,
@@ -91,10 +91,10 @@ function understand(): void {
     name.length,
   );
   if (argumentOf(record) == Argument.Name) address.at = name.at;
-  if (code == Code.Done && schemeOf(record) == Scheme.Host && hostSocket.at != 0) {
-    code = setHostPath(record, hostSocket.at, hostSocket.length);
-  }
   if (code != Code.Done) fail(code);
+  if (schemeOf(record) == Scheme.Host && hostSocket.at != 0) {
+    setHostPath(record, hostSocket.at, hostSocket.length);
+  }
 }
 
 /** ssh waits for a descriptor on descriptor 1, a unix stream socket, if ProxyUseFdpass is set. */

@@ -174,7 +174,7 @@ async function fuzz(target: Target, seconds: number): Promise<boolean> {
   console.log(
     `${target}: ${executions.toLocaleString("en")} executions, ` +
       `${number(/average_exec_per_sec: *(\d+)/).toLocaleString("en")} a second, ` +
-      `${number(/cov: (\d+)[^\n]*\n(?!#)/)} edges of the translation, ` +
+      `${number(/DONE +cov: (\d+)/)} edges of the translation, ` +
       `${inputs.length} inputs kept${target === "command" ? "" : ", the model agrees"}: no finding`,
   );
   return true;
@@ -197,7 +197,7 @@ function replay(target: Target, inputs: readonly string[]): boolean {
     // What libFuzzer says of itself is left out.
     const own = stderr.replace(/^(INFO|Running|Executed|\*\*\*|.*: Running \d).*\n/gm, "");
     const what = disagreement(target, file);
-    console.log(`${input}:\n${own}${what === undefined ? "" : `${what}\n`}`);
+    console.log(`${input}:\n${own}`);
     const passed = status === 0 && what === undefined;
     console.log(passed ? "no finding" : `finding: ${what ?? headline(stderr)}`);
     return passed;
