@@ -98,7 +98,7 @@ uint32_t shim_transfer(const struct shim *shim, uint32_t fd, uint32_t iovs, uint
 /** preview1's number for a Linux errno; IO where there is none. */
 uint32_t shim_errno(int error);
 
-/** CLOCK_MONOTONIC in nanoseconds. */
+/** CLOCK_MONOTONIC in nanoseconds; SHIM_NEVER, past every deadline, where it cannot be read. */
 uint64_t shim_now(void);
 
 /**

@@ -25,7 +25,7 @@ static uint64_t due(const uint8_t *subscription, uint64_t now) {
     bool absolute = load_u16(subscription + 40) & SUBCLOCKFLAGS_ABSTIME;
     if (absolute && load_u32(subscription + 16) == CLOCKID_MONOTONIC) return timeout;
     if (absolute) {
-        struct timespec time;
+        struct timespec time = {0};
         clock_gettime(CLOCK_REALTIME, &time);
         uint64_t wall = (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
         timeout = timeout > wall ? timeout - wall : 0;

@@ -132,7 +132,7 @@ uint32_t shim_send(const struct shim_transfer *transfer, uint8_t *result) {
 
 uint64_t shim_now(void) {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    if (clock_gettime(CLOCK_MONOTONIC, &time) != 0) return SHIM_NEVER;
     return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
 }
 
