@@ -242,26 +242,37 @@ static void reader_left(struct relay *relay, int error) {
     }
 }
 
+/** Nothing more comes from `in`. A peer that cannot be told so might wait for it for ever. */
+static void end_up(struct relay *relay) {
+    const int socket = relay->up.to.fd;
+    relay->up.ended = true;
+    if (relay->half_close && shutdown(socket, SHUT_WR) != 0 && errno != ENOTCONN) {
+        blame(relay, socket, errno);
+        stop(relay);
+    }
+}
+
+/** Whether an errno of sending says that the peer is gone; otherwise it may be there, and wait. */
+static bool means_gone(int error) {
+    return error == EPIPE || error == ECONNRESET || error == ENOTCONN;
+}
+
 static void run_up(struct relay *relay) {
     struct way *up = &relay->up;
     switch (run(up)) {
         case AT_END:
-            up->ended = true;
-            if (relay->half_close) shutdown(up->to.fd, SHUT_WR);
+            end_up(relay);
             break;
         case FAILED:
             if (!is_direct(up) && !up->full) {
                 // A client that has left with something unread (unix(7)): an end like any other.
-                if (errno == ECONNRESET) {
-                    up->ended = true;
-                    if (relay->half_close) shutdown(up->to.fd, SHUT_WR);
-                    break;
-                }
+                if (errno == ECONNRESET) return end_up(relay);
                 blame(relay, up->from.fd, errno);
                 return stop(relay);
             }
-            // The peer takes no more. What it has sent can still be had.
             blame(relay, up->to.fd, errno);
+            if (!means_gone(errno)) return stop(relay);
+            // What it has sent can still be had.
             up->ended = true;
             shut(&up->from, SHUT_RD);
             break;
