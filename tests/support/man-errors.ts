@@ -1,0 +1,70 @@
+// The errnos that each system call of the standalone executable can fail with, after the ERRORS
+// sections of its page in man-pages 6.03; where a page refers to others for more (connect(2) and
+// its like to the protocols' pages, writev(2) to write(2)), theirs too.
+//
+// Whole sections: among them are errors that the executable cannot cause (fcntl(2)'s EDEADLK belongs
+// to locks), because a security module, a seccomp filter or an odd file system may answer anything.
+
+/** unix(7) and vsock(7), which say so of every call on their sockets. */
+const sockets =
+  "EACCES EADDRINUSE EADDRNOTAVAIL EBADF ECONNREFUSED ECONNRESET EFAULT EINVAL EISCONN ENFILE ENOENT " +
+  "ENOMEM ENOPROTOOPT ENOTCONN EOPNOTSUPP EPERM EPIPE EPROTONOSUPPORT EPROTOTYPE ESOCKTNOSUPPORT " +
+  "ESRCH ETOOMANYREFS";
+/** path_resolution(7), where the call's own page does not list them. */
+const paths = "EACCES ELOOP ENAMETOOLONG ENOENT ENOTDIR";
+const option = "EBADF EFAULT EINVAL ENOPROTOOPT ENOTSOCK";
+const status = "EACCES EBADF EFAULT EINVAL ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EOVERFLOW";
+const mapping = "EACCES EAGAIN EBADF EEXIST EINVAL ENFILE ENODEV ENOMEM EOVERFLOW EPERM ETXTBSY";
+const read = "EAGAIN EBADF EFAULT EINTR EINVAL EIO EISDIR";
+const write = "EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE";
+
+const table: Readonly<Record<string, string>> = {
+  clock_gettime: "EACCES EFAULT EINVAL ENODEV EOPNOTSUPP EPERM",
+  close: "EBADF EINTR EIO ENOSPC EDQUOT",
+  connect:
+    "EACCES EPERM EADDRINUSE EADDRNOTAVAIL EAFNOSUPPORT EAGAIN EALREADY EBADF ECONNREFUSED EFAULT " +
+    `EINPROGRESS EINTR EISCONN ENETUNREACH ENOTSOCK EPROTOTYPE ETIMEDOUT ${sockets} ${paths}`,
+  // exit_group(2): "This system call does not return."
+  exit_group: "",
+  fcntl: "EACCES EAGAIN EBADF EBUSY EDEADLK EFAULT EINTR EINVAL EMFILE ENOLCK ENOTDIR EPERM",
+  fstat: status,
+  // getpid(2): "These functions are always successful."
+  getpid: "",
+  getsockname: "EBADF EFAULT EINVAL ENOBUFS ENOTSOCK",
+  getsockopt: option,
+  mmap: mapping,
+  munmap: mapping,
+  newfstatat: status,
+  openat:
+    "EACCES EBADF EBUSY EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EISDIR ELOOP EMFILE ENAMETOOLONG " +
+    "ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOTDIR ENXIO EOPNOTSUPP EOVERFLOW EPERM EROFS ETXTBSY " +
+    "EWOULDBLOCK",
+  pipe2: "EFAULT EINVAL EMFILE ENFILE ENOPKG",
+  ppoll: "EFAULT EINTR EINVAL ENOMEM",
+  readv: `EINVAL EOPNOTSUPP ${read}`,
+  recvmsg: "EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK " + sockets,
+  rt_sigaction: "EFAULT EINVAL",
+  sendmsg:
+    "EACCES EAGAIN EALREADY EBADF ECONNRESET EDESTADDRREQ EFAULT EINTR EINVAL EISCONN EMSGSIZE " +
+    `ENOBUFS ENOMEM ENOTCONN ENOTSOCK EOPNOTSUPP EPIPE ${sockets}`,
+  setsockopt: option,
+  shutdown: "EBADF EINVAL ENOTCONN ENOTSOCK",
+  socket: `EACCES EAFNOSUPPORT EINVAL EMFILE ENFILE ENOBUFS ENOMEM EPROTONOSUPPORT ${sockets}`,
+  // The page leaves out what it has from the socket, the file or a signal.
+  splice: "EAGAIN EBADF EINVAL ENOMEM ESPIPE ECONNRESET EINTR EIO EPIPE",
+  write,
+  writev: `EINVAL EOPNOTSUPP ${write}`,
+};
+
+/** strace(1) knows the other of two names that are one number. */
+const sameNumber: Readonly<Record<string, string>> = { EWOULDBLOCK: "EAGAIN" };
+
+/** The calls that there is an entry for, in alphabetical order. */
+export const listedCalls: readonly string[] = Object.keys(table).sort();
+
+/** What `call` can fail with, each once. */
+export function errorsOf(call: string): string[] {
+  const names = table[call]?.split(" ").filter((name) => name !== "");
+  if (names === undefined) throw new Error(`no errors are listed for ${call}`);
+  return [...new Set(names.map((name) => sameNumber[name] ?? name))];
+}
