@@ -1,21 +1,31 @@
-// The standalone executable where the kernel refuses it something: every system call of every
-// scenario of faults.ts fails once with every errno that its man page has, answers less than was
-// asked for, or comes with a signal. Limits, peers and an ssh that are killed, and processes that
-// are stopped, for real, in faults-real.test.ts.
+// The standalone executable where the kernel, or somebody at another end, lets it down. By strace's
+// injections every system call of every scenario of faults.ts fails once with every errno that its
+// man page has, or comes with a signal, and some answer less than was asked for. For real it is put
+// under limits, stopped, and met by peers and by an ssh that are killed.
 //
-// A failure ends with the command that makes the one run again.
+// A failure of an injected run ends with the command that makes that run again.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import { ensureTools } from "../scripts/tools";
-import { callsOf, judge, replay, run, scenarios, startPeers, struck } from "./faults";
-import type { Fault, Peers, Scenario } from "./faults";
+import { ensureTools, tool } from "../scripts/tools";
+import { callsOf, judge, program, replay, run, scenarios, startPeers, struck } from "./faults";
+import type { Fault, Peers, Run, Scenario } from "./faults";
+import { greeting, listen } from "./support/listener";
 import { errorsOf, listedCalls } from "./support/man-errors";
+import { makePipe } from "./support/pipes";
+import { compile, playSsh } from "./support/play-ssh";
+import type { Outcome, PlaySshOptions } from "./support/play-ssh";
 import { documentedCalls } from "./support/system-calls";
 
 /** Runs at the same time: most of a run is waiting for others to be scheduled. */
-const AT_ONCE = 6;
+const AT_ONCE = 8;
 /** So many failures of a scenario are told. */
 const ENOUGH = 5;
 
@@ -26,7 +36,7 @@ let missed = 0;
 const seen = new Set<string>();
 
 before(async () => {
-  ensureTools(["cc", "strace"]);
+  ensureTools(["cc", "strace", "prlimit"]);
   peers = await startPeers();
 });
 after(async () => {
@@ -79,5 +89,386 @@ describe("every system call fails once, with every errno of its man page", () =>
       documentedCalls().filter((call) => !seen.has(call)),
       ["write"],
     );
+  });
+});
+
+describe("a signal comes with each system call", () => {
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    it(`${name}: SIGWINCH is nothing, SIGTERM the end`, () =>
+      tryAll(name, scenario, () => ["signal=SIGWINCH", "signal=SIGTERM"]));
+  }
+});
+
+describe("a system call answers less than was asked for", () => {
+  async function runWith(name: string, fault: Fault): Promise<Run> {
+    const scenario = scenarios[name] ?? assert.fail(name);
+    const result = await run(scenario, peers, fault);
+    made++;
+    assert.ok(struck(result.trace, fault) !== undefined, replay(name, fault));
+    return result;
+  }
+
+  it("the rest of a line for stderr is written then", async () => {
+    const whole = await run(scenarios["nobody-listens"] as Scenario, peers);
+    for (let bytes = 1; bytes < whole.stderr.length; bytes += 10) {
+      const fault = { call: "writev", when: 1, what: `retval=${bytes}` };
+      const { exit, stderr } = await runWith("nobody-listens", fault);
+      const expected = { exit: 69, stderr: whole.stderr.slice(bytes) };
+      assert.deepEqual({ exit, stderr }, expected, replay("nobody-listens", fault));
+    }
+  });
+  it("a request that leaves in part is a failure", async () => {
+    for (let bytes = 0; bytes < "CONNECT 22\n".length; bytes++) {
+      const fault = { call: "sendmsg", when: 1, what: `retval=${bytes}` };
+      const { exit, fds, stderr } = await runWith("vsock-mux/", fault);
+      assert.deepEqual([exit, fds], [71, 0], replay("vsock-mux/", fault));
+      assert.match(stderr, /^[^\n]*: the multiplexer's socket took only a part of CONNECT\n$/);
+    }
+  });
+  for (const [what, when, exit] of [
+    ["before the answer", 1, 69],
+    ["while it is taken", 2, 76],
+  ] as const) {
+    it(`the end ${what} is a failure`, async () => {
+      const fault = { call: "recvmsg", when, what: "retval=0" };
+      const result = await runWith("vsock-mux/", fault);
+      assert.deepEqual([result.exit, result.fds], [exit, 0], replay("vsock-mux/", fault));
+    });
+  }
+});
+
+/** The executable as ssh's command, and its process; strace beside it makes every signal felt. */
+function start(args: string[], options: PlaySshOptions = {}, traced = false) {
+  const own = mkdtempSync(path.join(peers.folder, "real-"));
+  const file = path.join(own, "pid");
+  const strace = traced ? [tool("strace"), "-D", "-qq", "-o", path.join(own, "strace")] : [];
+  const shell = ["/bin/sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', file];
+  const outcome = playSsh([...shell, ...strace, program, ...args], options);
+  let over = false;
+  void outcome.finally(() => (over = true)).catch(() => undefined);
+  const pid = async (): Promise<number> => {
+    while (!existsSync(file)) await sleep(1);
+    return Number(readFileSync(file, "utf8"));
+  };
+  return {
+    outcome,
+    /** Sends each of the signals in turn, `every` milliseconds one, until it has ended. */
+    async storm(signals: NodeJS.Signals[], every: number): Promise<Outcome> {
+      const target = await pid();
+      for (let i = 0; !over; i++) {
+        send(target, signals[i % signals.length] as NodeJS.Signals);
+        await sleep(every);
+      }
+      return outcome;
+    },
+    async send(signal: NodeJS.Signals): Promise<void> {
+      if (!over) send(await pid(), signal);
+    },
+  };
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended.
+  }
+}
+
+const talk = { write: Buffer.from("ping"), readBytes: greeting.length + 4, readMs: 30_000 };
+
+function handedOver({ exit, signal, fds, bytes, stderr, read, socket }: Outcome): void {
+  assert.deepEqual(
+    { exit, signal, fds, bytes },
+    { exit: 0, signal: null, fds: 1, bytes: 1 },
+    stderr,
+  );
+  assert.equal(read?.toString(), `${greeting}ping`);
+  assert.deepEqual([socket?.nonblock, socket?.changed], [false, []]);
+}
+
+function failed(outcome: Outcome, exit: number, reason: RegExp): void {
+  const { signal, fds, bytes, stderr } = outcome;
+  const expected = { exit, signal: null, fds: 0, bytes: 0 };
+  assert.deepEqual({ exit: outcome.exit, signal, fds, bytes }, expected, stderr);
+  assert.match(stderr, /^ssh-vsock-proxy: \P{Cc}+\n$/u);
+  assert.match(stderr, reason);
+}
+
+/** It ended at its deadline: not before, and a busy machine's while after that at most. */
+function lasted({ exitNs }: Outcome, ms: number): void {
+  assert.ok(exitNs >= ms * 1e6 && exitNs < (ms + 10_000) * 1e6, `${exitNs / 1e6} ms for ${ms}`);
+}
+
+describe("signals while it waits", () => {
+  const storms: [string, NodeJS.Signals[], boolean][] = [
+    ["200 SIGWINCH a second", ["SIGWINCH"], true],
+    ["SIGSTOP and SIGCONT, 200 a second", ["SIGSTOP", "SIGCONT"], false],
+  ];
+  for (const [what, signals, traced] of storms) {
+    it(`${what}: a multiplexer that takes its time is understood`, async () => {
+      const address = `vsock-mux${peers.multiplexer.socket("bytewise")}`;
+      handedOver(await start(["--timeout=60s", address], talk, traced).storm(signals, 5));
+    });
+    it(`${what}: the deadline of a silent one is kept`, async () => {
+      const address = `vsock-mux${peers.multiplexer.socket("silence")}`;
+      const outcome = await start(["--timeout=500ms", address], {}, traced).storm(signals, 5);
+      failed(outcome, 75, /no answer from the multiplexer/);
+      lasted(outcome, 500);
+    });
+    it(`${what}: the deadline of a full queue is kept`, async () => {
+      const address = `unix${peers.folder}/full`;
+      const outcome = await start(["--timeout=500ms", address], {}, traced).storm(signals, 5);
+      failed(outcome, 75, /queue is full/);
+      lasted(outcome, 500);
+    });
+    it(`${what}: a place in a full queue is waited for`, async () => {
+      const at = path.join(peers.folder, signals.join("-"));
+      const listener = await listen(at, { mode: "full" });
+      try {
+        const running = start(["--timeout=60s", `unix${at}`], talk, traced);
+        setTimeout(() => {
+          listener.open();
+        }, 300);
+        handedOver(await running.storm(signals, 5));
+      } finally {
+        await listener.close();
+      }
+    });
+  }
+
+  it("stopped beyond its deadline, it takes the answer that has come meanwhile", async () => {
+    const address = `vsock-mux${peers.multiplexer.socket("bytewise")}`;
+    const running = start(["--timeout=900ms", address], talk);
+    await sleep(50);
+    await running.send("SIGSTOP");
+    await sleep(1500);
+    await running.send("SIGCONT");
+    const outcome = await running.outcome;
+    if (outcome.exit === 0) handedOver(outcome);
+    else failed(outcome, 75, /in the middle of the multiplexer's OK line/);
+  });
+  it("stopped beyond its deadline in a full queue, it ends as soon as it goes on", async () => {
+    const running = start(["--timeout=300ms", `unix${peers.folder}/full`]);
+    await sleep(100);
+    await running.send("SIGSTOP");
+    await sleep(700);
+    await running.send("SIGCONT");
+    failed(await running.outcome, 75, /queue is full/);
+  });
+
+  // However slow the machine is, a wait of 300 ms has room for no more than six that last 50 ms.
+  const again = ":error=EINTR:delay_exit=50000";
+  it("EINTR again and again does not move the deadline of a handshake", async () => {
+    const address = `vsock-mux${peers.multiplexer.socket("silence")}`;
+    const scenario = { args: () => ["--fdpass", "--timeout=300ms", address], exit: 75 };
+    const result = await run({ ...scenario, always: [`ppoll${again}:when=2..40`] }, peers);
+    made++;
+    assert.equal(result.exit, 75, result.stderr);
+    // With no time left at all it looks once more, for as long as there are signals.
+    const waits = result.trace.filter(
+      (line) => /^ppoll.*EINTR.*INJECTED/.test(line) && !line.includes("{tv_sec=0, tv_nsec=0}"),
+    ).length;
+    assert.ok(waits > 0 && waits <= 7, `${waits} waits\n${result.trace.join("\n")}`);
+  });
+  it("nor that of a full queue", async () => {
+    const scenario = scenarios["full-queue"] as Scenario;
+    const result = await run({ ...scenario, always: [`connect${again}:when=2..40`] }, peers);
+    made++;
+    assert.equal(result.exit, 75, result.stderr);
+    const waits = result.trace.filter((line) => /^connect.*EINTR.*INJECTED/.test(line)).length;
+    assert.ok(waits > 0 && waits <= 7, `${waits} waits\n${result.trace.join("\n")}`);
+  });
+});
+
+describe("limits", () => {
+  const limited = (limit: string, args: string[], env?: NodeJS.ProcessEnv): Promise<Outcome> =>
+    playSsh([tool("prlimit"), limit, program, ...args], { ...talk, ...(env && { env }) });
+
+  it("any number of descriptors: too many open files, and from some number on a success", async () => {
+    const long = path.join(peers.folder, "d".repeat(120), "s");
+    for (const [address, needed] of [
+      [`unix${peers.folder}/s`, 4],
+      [`unix${long}`, 5],
+      [`vsock-mux${peers.multiplexer.socket("firecracker")}`, 4],
+    ] as const) {
+      for (let number = 0; number < 8; number++) {
+        const outcome = await limited(`--nofile=${number}`, [address]);
+        if (number >= needed) handedOver(outcome);
+        else failed(outcome, 71, /: too many open files\n$/);
+      }
+    }
+  });
+
+  it("any address space: no start, then out of memory, and from some size on a success", async () => {
+    // An argument that is larger than the memory that there is to begin with.
+    const args = ["--fdpass", `unix${peers.folder}/s`, "22", "x".repeat(100_000)];
+    const stages: string[] = [];
+    for (let size = 2 ** 14; size <= 2 ** 23; size = Math.ceil((size * 1.15) / 4096) * 4096) {
+      const outcome = await limited(`--as=${size}`, args);
+      if (outcome.exit === 126) {
+        // prlimit's: execve(2) has no room for the arguments.
+        stages.push("no start");
+      } else if (outcome.signal !== null) {
+        // execve(2) cannot map the file or its stack, when it is too late to say so; no more does it
+        // for --version with as much on the stack, which needs no other memory.
+        const least = await limited(`--as=${size}`, ["--version"], { PAD: "x".repeat(108_000) });
+        assert.equal(least.exit, null, `${outcome.signal}, and ${size} bytes do for --version`);
+        stages.push("no start");
+      } else if (outcome.exit === 0) {
+        handedOver(outcome);
+        stages.push("success");
+      } else {
+        failed(outcome, 71, /: out of memory\n$/);
+        stages.push("out of memory");
+      }
+    }
+    assert.deepEqual(
+      stages.filter((stage, i) => stage !== stages[i - 1]),
+      ["no start", "out of memory", "success"],
+    );
+  });
+
+  it("any size of the log: what does not fit is lost, and no failure", async () => {
+    for (const size of [0, 1, 50, 100, 150, 200, 1000]) {
+      const log = path.join(peers.folder, `log-${size}`);
+      handedOver(await limited(`--fsize=${size}`, [`--log-file=${log}`, `unix${peers.folder}/s`]));
+      assert.ok(statSync(log).size <= size);
+      assert.ok(size < 1000 || /: handed the /.test(readFileSync(log, "utf8")));
+    }
+  });
+});
+
+describe("a peer that is killed", () => {
+  /** Starts one that dies at `step`; gives its socket. */
+  async function mortal(step: string): Promise<string> {
+    const at = path.join(mkdtempSync(path.join(peers.folder, "mortal-")), "s");
+    const child = spawn(await compile("mortal-peer"), [at, step], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await once(child.stdout, "data");
+    return at;
+  }
+  const multiplexers: [string, number, RegExp][] = [
+    ["before-accept", 69, /connection (reset|closed)/],
+    ["after-accept", 69, /connection (reset|closed)/],
+    ["after-request", 69, /connection (reset|closed)/],
+    ["within-line", 76, /closed in the middle of the multiplexer's OK line/],
+  ];
+  for (const [step, exit, reason] of multiplexers) {
+    it(`a multiplexer, ${step}: ${exit}`, async () => {
+      failed(await playSsh([program, `vsock-mux${await mortal(step)}`]), exit, reason);
+    });
+  }
+  it("a multiplexer, after-line: handed over, and ended", async () => {
+    const { exit, fds, read, readEof } = await playSsh(
+      [program, `vsock-mux${await mortal("after-line")}`],
+      { readBytes: 1, readMs: 30_000 },
+    );
+    assert.deepEqual([exit, fds, read?.length, readEof], [0, 1, 0, true]);
+  });
+  it("a socket's owner, before-accept: handed over, and ended", async () => {
+    const command = [program, `unix${await mortal("before-accept")}`];
+    const { exit, fds, read } = await playSsh(command, { readBytes: 1, readMs: 30_000 });
+    assert.deepEqual([exit, fds, read?.length], [0, 1, 0]);
+  });
+  for (const step of ["before-accept", "after-accept", "relaying"]) {
+    it(`while it is relayed to, ${step}: 69`, async () => {
+      const relay = startRelay([`unix${await mortal(step)}`]);
+      relay.stdin.write(Buffer.alloc(1_000_000));
+      const { exit, signal, stderr } = await relay.ended;
+      assert.deepEqual({ exit, signal }, { exit: 69, signal: null }, stderr);
+      assert.match(
+        stderr,
+        /^[^\n]*: connection closed by the machine before it took everything\n$/,
+      );
+      relay.stdin.destroy();
+      assert.equal((await relay.output).toString(), step === "relaying" ? greeting : "");
+    });
+  }
+});
+
+/** The executable between these two descriptors, which it takes over. */
+function launch(args: string[], stdin: number, stdout: number) {
+  const child = spawn(program, args, { stdio: [stdin, stdout, "pipe"] });
+  closeSync(stdin);
+  closeSync(stdout);
+  let stderr = "";
+  child.stderr?.setEncoding("latin1").on("data", (part: string) => (stderr += part));
+  return once(child, "close").then((values) => {
+    const [exit, signal] = values as [number | null, NodeJS.Signals | null];
+    return { exit, signal, stderr };
+  });
+}
+
+/** A relay between two pipes, whose other ends are here. */
+function startRelay(args: string[]) {
+  const up = makePipe();
+  const down = makePipe();
+  const ended = launch(args, up.read, down.write);
+  const stdin = new net.Socket({ fd: up.write, readable: false, writable: true });
+  const stdout = new net.Socket({ fd: down.read, readable: true, writable: false });
+  stdin.on("error", () => undefined);
+  const parts: Buffer[] = [];
+  stdout.on("data", (part: Buffer) => parts.push(part));
+  const output = once(stdout, "close").then(() => Buffer.concat(parts));
+  return { stdin, stdout, output, ended };
+}
+
+describe("an ssh that is killed", () => {
+  it("before the hand-over: 71", async () => {
+    const outcome = await playSsh([program, `unix${peers.folder}/s`], { gone: true });
+    failed(outcome, 71, /ssh went away/);
+  });
+  it("between two attempts: 71, long before the end of --wait", async () => {
+    const args = ["--fdpass", "--wait=20m", `unix${peers.folder}/nobody`];
+    const outcome = await playSsh([program, ...args], { gone: true, holdMs: 300 });
+    failed(outcome, 71, /ssh went away/);
+  });
+  it("while a multiplexer is silent: 71 when that attempt is over", async () => {
+    const address = `vsock-mux${peers.multiplexer.socket("silence")}`;
+    const args = ["--fdpass", "--wait=20m", "--timeout=500ms", address];
+    const outcome = await playSsh([program, ...args], { gone: true, holdMs: 200 });
+    failed(outcome, 71, /ssh went away/);
+    lasted(outcome, 500);
+  });
+  it("while the hand-over waits for it: 71", async () => {
+    const args = ["--fdpass", `unix${peers.folder}/s`];
+    const outcome = await playSsh([program, ...args], { gone: true, holdMs: 300 });
+    failed(outcome, 71, /ssh went away/);
+  });
+
+  /** A relay, and a process that has the other ends of its pipes. */
+  function between(args: string[]) {
+    const up = makePipe();
+    const down = makePipe();
+    const holder = spawn("sleep", ["600"], { stdio: [down.read, up.write, "ignore"] });
+    const ended = launch(args, up.read, down.write);
+    closeSync(up.write);
+    closeSync(down.read);
+    return { holder, ended };
+  }
+  it("between two attempts of a relay: 71", async () => {
+    const { holder, ended } = between(["--wait=20m", `unix${peers.folder}/nobody`]);
+    await sleep(300);
+    holder.kill("SIGKILL");
+    const { exit, signal, stderr } = await ended;
+    assert.deepEqual({ exit, signal }, { exit: 71, signal: null });
+    assert.match(stderr, /^ssh-vsock-proxy: [^\n]*: ssh went away [^\n]*\n$/);
+  });
+  it("while it relays, with nothing left to be passed on: 0", async () => {
+    const { holder, ended } = between([`unix${peers.folder}/s`]);
+    await sleep(300);
+    holder.kill("SIGKILL");
+    assert.deepEqual(await ended, { exit: 0, signal: null, stderr: "" });
+  });
+  it("whoever reads a relay's output is gone, whoever writes its input is not: 71", async () => {
+    const relay = startRelay([`unix${peers.folder}/s`]);
+    await once(relay.stdout, "data");
+    relay.stdout.destroy();
+    const { exit, signal, stderr } = await relay.ended;
+    assert.deepEqual({ exit, signal }, { exit: 71, signal: null });
+    assert.match(stderr, /^ssh-vsock-proxy: [^\n]*: nobody reads standard output any more\n$/);
+    relay.stdin.destroy();
   });
 });

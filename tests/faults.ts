@@ -404,15 +404,21 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
     return [`it hangs: killed after ${HANGS_MS / 1000} s, in ${callsOf(trace).at(-1)?.line}`];
   const [kind = "", value = ""] = fault?.what.split("=") ?? [];
   const line = fault && struck(trace, fault);
-  if (signal !== null) {
-    const wanted = kind === "signal" && value === signal;
-    return wanted ? [] : [`it was ended by ${signal}`];
-  }
-
   const wrong: string[] = [];
   const claim = (right: boolean, complaint: string): void => {
     if (!right) wrong.push(complaint);
   };
+  const deadly = kind === "signal" && value === "SIGTERM" && line !== undefined;
+  if (signal !== null || (deadly && fault?.call !== "exit_group")) {
+    claim(
+      deadly && signal === value,
+      `it was ended by ${signal}, and not by ${deadly ? value : 0}`,
+    );
+    claim(fds <= 1, `${fds} descriptors were handed over`);
+    claim(!/[^\n]$/.test(stderr), "stderr does not end with a newline");
+    return wrong;
+  }
+
   const error = kind === "error" ? value : "";
   let expected: Verdict = "peace";
   if (line !== undefined && kind === "error") expected = verdict(scenario, line, error);

@@ -11,15 +11,27 @@ export interface Pipe {
   write: number;
 }
 
+/** Named pipes to be opened, each once: mkfifo(1) makes many in the time of one. */
+const stock: string[] = [];
+const STOCK = 32;
+
+function refill(): void {
+  const folder = mkdtempSync(path.join(tmpdir(), "pipe-"));
+  process.once("exit", () => {
+    rmSync(folder, { recursive: true });
+  });
+  stock.push(...Array.from({ length: STOCK }, (_, i) => path.join(folder, String(i))));
+  execFileSync("mkfifo", stock);
+}
+
 /** Two ends of a pipe, each an open file of its own, so that neither's O_NONBLOCK is the other's. */
 export function makePipe(): Pipe {
-  const folder = mkdtempSync(path.join(tmpdir(), "pipe-"));
-  const name = path.join(folder, "pipe");
-  execFileSync("mkfifo", [name]);
+  if (stock.length === 0) refill();
+  const name = stock.pop() as string;
   // Whoever opens one end alone waits for the other.
   const both = openSync(name, constants.O_RDWR);
   const pipe = { read: openSync(name, "r"), write: openSync(name, "w") };
   closeSync(both);
-  rmSync(folder, { recursive: true });
+  rmSync(name);
   return pipe;
 }
