@@ -431,11 +431,12 @@ add("stuck-stderr,terminal", unix, {
 });
 add("stderr-takes-40-bytes,-v", unix, { args: ["-v"], world: { writeTakes: 40 }, verbose: true });
 add("stderr-takes-40-bytes,terminal", unix, {
-  args: wait,
+  args: ["--wait=300ms", "--timeout=300ms"],
   world: { ...never, ...TERMINAL, writeTakes: 40 },
   code: Code.NoSocket,
   redraws: true,
-  ...waiting(),
+  wait: 300 * MS,
+  timeout: 300 * MS,
 });
 add("stalls,-v", mux, { args: ["-v"], world: { stalls: true }, verbose: true });
 
