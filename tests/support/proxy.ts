@@ -20,8 +20,7 @@ const hosts: Record<string, () => string[]> = {
 };
 
 /** The words that start the proxy, as an argument vector; to be followed by its own arguments. */
-export function proxyCommand(): string[] {
-  const name = process.env["PROXY_HOST"] ?? "node";
+export function proxyCommand(name = process.env["PROXY_HOST"] ?? "node"): string[] {
   const command = hosts[name]?.();
   if (command === undefined) {
     throw new Error(`PROXY_HOST=${name}: it must be one of ${Object.keys(hosts).join(", ")}`);

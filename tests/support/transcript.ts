@@ -307,11 +307,18 @@ function readCommand(place: Place, input: Block, expected: Block): CommandCase {
     relayed: optional("relayed"),
   };
   if (outcome.consumed > answer.length) expected.fail("consumed", "more than the answer has");
+  const stdout = input.word("stdout", ["unix", "pipe", "closed", "gone"]);
+  if ((outcome.relayed !== null) !== (stdout === "pipe")) {
+    expected.fail("relayed", "relayed is for a stdout that is a pipe, and has to be there then");
+  }
+  if (outcome.passed !== null && (outcome.exit !== 0 || stdout !== "unix")) {
+    expected.fail("passed", "nothing can be passed there");
+  }
   return {
     ...place,
     arguments: words.map((word) => hex(input.decode("arguments", word === "''" ? "" : word))),
     environment: input.list("environment").map(hex),
-    stdout: input.word("stdout", ["unix", "pipe", "closed", "gone"]),
+    stdout,
     answer: hex(answer),
     end: input.word("end", ends),
     outcome,
