@@ -14,7 +14,9 @@
 //    and has no option changed; what was relayed is whole. stderr holds nothing but steps.
 // 3. A failure hands nothing over, has relayed nothing but the beginning of what there was, and says
 //    one line on stderr that names the errno rightly.
-// 4. Whether it is a success or which failure stands in a table (`verdicts`), call by call.
+// 4. It asks a multiplexer for the port that it was told, and an attempt that fails leaves no
+//    descriptor open.
+// 5. Whether it is a success, or which failure: `verdict` says so, call by call.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -107,8 +109,15 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     verbose: true,
   },
   "vsock-mux/": {
-    args: ({ multiplexer }) => ["--fdpass", `vsock-mux${multiplexer.socket("firecracker")}`],
+    args: ({ multiplexer }) => [
+      ...["--fdpass", `vsock-mux${multiplexer.socket("short-ok-and-banner")}`],
+    ],
     exit: 0,
+  },
+  "bad-line": {
+    args: ({ multiplexer }) => ["--fdpass", `vsock-mux${multiplexer.socket("crlf")}`],
+    exit: 76,
+    only: ["close", "ppoll", "recvmsg", "sendmsg"],
   },
   "long-path": { args: (peers) => ["--fdpass", `unix${far(peers)}/s`], exit: 0 },
   queued: {
@@ -446,6 +455,13 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
     }
   }
 
+  const asks = trace.filter((text) => text.includes('iov_base="CONNECT'));
+  const asksWrongly = asks.find((text) => !text.includes('iov_base="CONNECT 22\\n"'));
+  claim(asksWrongly === undefined, `it asks for another port: ${asksWrongly}`);
+  const left = leftOpen(trace);
+  const most = scenario.relay === undefined && [68, 69, 76, 77].includes(exit ?? 0) ? 0 : 1;
+  claim(left.length <= most, `descriptors are left open: ${left.join()}`);
+
   if (exit !== 0) {
     claim(fds === 0, `${fds} descriptors were handed over by a run that failed`);
     const begun = scenario.relay !== undefined && WHOLE.subarray(0, output.length).equals(output);
@@ -465,6 +481,20 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
     );
   }
   return wrong;
+}
+
+/** What was opened and not closed, but for the log and what stands in the place of 0 to 2. */
+function leftOpen(trace: readonly string[]): string[] {
+  const opened = new Set<string>();
+  for (const line of trace) {
+    const [, one, pipe, other] =
+      /^(?:socket\(|openat\(.*O_PATH|fcntl\(\d, F_DUPFD_).*\) += (\d+)$|^pipe2\(\[(\d+), (\d+)\]/.exec(
+        line,
+      ) ?? [];
+    for (const fd of [one, pipe, other]) if (fd !== undefined) opened.add(fd);
+    opened.delete(/^close\((\d+)\)/.exec(line)?.[1] ?? "");
+  }
+  return [...opened];
 }
 
 /** Whether a failure's line names another errno than the one that it comes from. */
