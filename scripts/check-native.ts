@@ -1,9 +1,10 @@
 // npm run check:native: clang-format and clang-tidy over everything that is C or C++.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
-import { folder as fuzzFolder, translate } from "../tests/fuzz/build";
+import { folder as fuzzFolder } from "../tests/fuzz/build";
+import { translate } from "../tests/support/wasm2c";
 import { ensureTools, tool } from "./tools";
 
 const root = path.resolve(__dirname, "..");
@@ -45,8 +46,7 @@ function run(name: string, args: string[]): void {
 
 try {
   ensureTools(["clang-format", "clang-tidy", "libfuzzer", "libssh"]);
-  mkdirSync(fuzzFolder, { recursive: true });
-  translate("dist/core.wasm", "core", fuzzFolder);
+  translate(path.join(root, "dist/core.wasm"), "core", fuzzFolder);
   run("clang-format", ["--dry-run", "--Werror", ...files]);
   for (const [ending, flags] of Object.entries(languages)) {
     const sources = files.filter((file) => file.endsWith(ending));

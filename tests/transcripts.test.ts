@@ -132,10 +132,11 @@ function compare(build: string, one: AnyCase, way: Way, actual: object, expected
 }
 
 function complain(build: string, one: AnyCase, way: Way, what: string): never {
-  const replay = `REPLAY='${build} ${one.file}:${one.line} ${shown(way)}'`;
-  assert.fail(
-    `${one.file}:${one.line}: ${one.title}\n${what}\n  on ${build}, the answer in segments of ${shown(way)} bytes\n  replay: ${replay} npx tsx tests/transcripts.test.ts\n`,
-  );
+  const place = `${one.file}:${one.line}`;
+  const cut = way.length === 0 ? "" : `, the answer in segments of ${shown(way)} bytes`;
+  const replay = `REPLAY='${build} ${place} ${shown(way)}' npx tsx tests/transcripts.test.ts`;
+  const lines = [`${place}: ${one.title}`, what, `  on ${build}${cut}`, `  replay: ${replay}`, ""];
+  assert.fail(lines.join("\n"));
 }
 
 const replays: Record<string, number> = {};
@@ -370,6 +371,7 @@ describeBuild("wasm2c", {}, () => {
     if (count === "differs") {
       compare("wasm2c", one, wayIn(answer[5]), outcome(answer.slice(6)), one.outcome);
     }
+    assert.match(count ?? "", /^[1-9][0-9]*$/, answer.join(" "));
     return Number(count);
   });
 });

@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs"
 import path from "node:path";
 import { ensureTools, tool } from "../../scripts/tools";
 import { root } from "../support/proxy";
+import { translate } from "../support/wasm2c";
 
 export const targets = ["address", "handshake", "command"] as const;
 export type Target = (typeof targets)[number];
@@ -36,12 +37,6 @@ const guidance = "-fsanitize-coverage=inline-8bit-counters,pc-table";
 
 function run(command: string, args: readonly string[]): void {
   execFileSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
-}
-
-/** Translates a module: `NAME.c` and `NAME.h` of it stand in the folder `to`. */
-export function translate(wasm: string, name: "core" | "proxy", to: string): void {
-  const wasm2c = path.join(path.dirname(require.resolve("wabt/package.json")), "bin/wasm2c");
-  run(process.execPath, [wasm2c, wasm, `--module-name=${name}`, `--output=${to}/${name}.c`]);
 }
 
 /**

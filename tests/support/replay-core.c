@@ -9,7 +9,7 @@
 //     handshake PORT SENT ANSWER END WAYS
 //
 //     SENT    how many bytes of the request leave
-//     END     eof or deadline: what comes when all has been shown
+//     END     eof or silence, a deadline: what comes when all has been shown
 //     WAYS    how the answer is cut: all, every way there is; or the lengths of the segments, with a
 //             comma between two, and with a space between two such lists
 //
@@ -200,6 +200,12 @@ static void put_outcome(const struct outcome *o) {
     printf("%u %u %u ", o->code, o->consumed, o->number);
 }
 
+static void put_first(const struct answer *a, const struct outcome *o) {
+    put_outcome(o);
+    put_hex(a->request, a->request_length);
+    putchar(' ');
+}
+
 /** The next of the ways: that of a number has a cut behind byte i where bit i of it is set. */
 static void cut_by(uint64_t number, uint32_t length) {
     count = 0;
@@ -249,10 +255,8 @@ static void replay_handshake(void) {
         }
         if (replays++ == 0) {
             first = o;
-            put_outcome(&o);
-            put_hex(a.request, a.request_length);
-            putchar(' ');
         } else if (memcmp(&o, &first, sizeof o) != 0) {
+            put_first(&a, &first);
             printf("differs ");
             put_segments();
             putchar(' ');
@@ -262,6 +266,7 @@ static void replay_handshake(void) {
         }
         if (!all) way = strtok(NULL, " \n");
     }
+    put_first(&a, &first);
     printf("%llu\n", (unsigned long long)replays);
 }
 

@@ -1,25 +1,16 @@
 // replay-core.c, compiled with what wasm2c makes of dist/core.wasm.
 
 import { execFile } from "node:child_process";
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { root } from "./proxy";
+import { translate } from "./wasm2c";
 
 const run = promisify(execFile);
 
-/** Translates dist/core.wasm to FOLDER/core.c and FOLDER/core.h. */
-export async function translateCore(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const wasm2c = path.join(path.dirname(require.resolve("wabt/package.json")), "bin/wasm2c");
-  const wasm = path.join(root, "dist/core.wasm");
-  const output = path.join(folder, "core.c");
-  await run(process.execPath, [wasm2c, wasm, "--module-name=core", `--output=${output}`]);
-}
-
 /** Makes the program anew, since the module may have changed, in FOLDER, and gives its path. */
 export async function compileReplayCore(folder: string): Promise<string> {
-  await translateCore(folder);
+  translate(path.join(root, "dist/core.wasm"), "core", folder);
   const program = path.join(folder, "replay-core");
   // As the standalone executable is compiled, but for speed; wasm2c's output has unused labels.
   const flags = ["-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-O2", "-Wall", "-Wextra", "-Wno-unused"];
