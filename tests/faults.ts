@@ -2,8 +2,8 @@
 // calls fail, or answer less than was asked for, or puts a signal before it. faults.test.ts does so
 // with every call of every scenario below; this does it once, and shows all there is to see:
 //
-//     tsx tests/faults.ts SCENARIO [INJECTION]
-//     tsx tests/faults.ts vsock-mux/ sendmsg:error=EPIPE:when=2
+//     npx tsx tests/faults.ts SCENARIO [INJECTION]
+//     npx tsx tests/faults.ts vsock-mux/ sendmsg:error=EPIPE:when=2
 //
 // INJECTION is strace's (--inject); without one the scenario goes its way in peace.
 //
@@ -46,7 +46,7 @@ import { root } from "./support/proxy";
 export const program = path.join(root, "dist/ssh-vsock-proxy");
 
 /** What hangs is killed then; nothing here takes so long by itself, however busy the machine is. */
-const HANGS_MS = 30_000;
+export const HANGS_MS = 30_000;
 /** A peer of which it was said that it is gone has left after this time. */
 const LEAVES_MS = 300;
 
@@ -129,6 +129,13 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     args: ({ folder }) => ["--fdpass", "--timeout=300ms", `unix${folder}/full`],
     exit: 75,
     only: ["connect", "fcntl", "setsockopt"],
+  },
+  silence: {
+    args: ({ multiplexer }) => [
+      ...["--fdpass", "--timeout=300ms", `vsock-mux${multiplexer.socket("silence")}`],
+    ],
+    exit: 75,
+    only: ["close", "ppoll", "recvmsg"],
   },
   "nobody-listens": { args: ({ folder }) => ["--fdpass", `unix${folder}/dead`], exit: 69 },
   "nobody-listens-far": { args: (peers) => ["--fdpass", `unix${far(peers)}/dead`], exit: 69 },
@@ -519,23 +526,27 @@ function misnamed(text: string, error: string, line = ""): string[] {
 }
 
 /** The one command line that makes this run again. */
-export function replay(name: string, fault?: Fault): string {
-  return `npx tsx tests/faults.ts ${name} ${fault ? injectionOf(fault) : ""}`.trimEnd();
+export function replay(name: string, injection = ""): string {
+  return `npx tsx tests/faults.ts ${name} ${injection}`.trimEnd();
 }
 
 async function main(name = "", injection?: string): Promise<void> {
   const scenario = scenarios[name];
-  const [, call = "", what = "", when = ""] =
-    /^(\w+):(\S+):when=(\d+)$/.exec(injection ?? "") ?? [];
-  if (scenario === undefined || (injection !== undefined && call === "")) {
+  if (scenario === undefined) {
     const names = Object.keys(scenarios).join(", ");
-    throw new Error(`usage: tsx tests/faults.ts SCENARIO [CALL:WHAT:when=N]; scenarios: ${names}`);
+    throw new Error(`usage: tsx tests/faults.ts SCENARIO [INJECTION]; scenarios: ${names}`);
   }
   ensureTools(["strace", "cc"]);
-  const fault = injection === undefined ? undefined : { call, what, when: Number(when) };
+  const [, call = "", what = "", when] = /^(\w+):([^:]+):when=(\d+)$/.exec(injection ?? "") ?? [];
+  const fault = when === undefined ? undefined : { call, what, when: Number(when) };
+  // Anything else that strace understands is judged as peace.
+  const always =
+    fault !== undefined || injection === undefined
+      ? {}
+      : { always: [...(scenario.always ?? []), injection] };
   const peers = await startPeers();
   try {
-    const result = await run(scenario, peers, fault);
+    const result = await run({ ...scenario, ...always }, peers, fault);
     const { trace, output, read, stderr, ...rest } = result;
     console.log(trace.join("\n"));
     console.log(`stderr:\n${stderr}`);
