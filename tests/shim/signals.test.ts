@@ -24,7 +24,9 @@ describe("under signals", () => {
     const files = [...sources, "tests/support/shim-signals.c"];
     const built = spawnSync("cc", [...flags, ...files], { cwd: root, encoding: "utf8" });
     assert.equal(built.status, 0, built.stderr);
-    const run = spawnSync(program, [path.join(folder, "socket")], { encoding: "utf8" });
+    // Where a signal moves the deadline, the wait has no end.
+    const options = { encoding: "utf8", timeout: 100 * DEADLINE_MS } as const;
+    const run = spawnSync(program, [path.join(folder, "socket")], options);
     signal = run.signal;
     for (const line of run.stdout.trimEnd().split("\n")) {
       const [name = "", error, ms] = line.split(" ");
