@@ -4,8 +4,8 @@
 //   build        what is replayed                ways to cut an answer
 //   -----------+-------------------------------+----------------------------------------------------
 //   core         address, handshake: core.wasm   whole, byte by byte, at each place into two; up to
-//                in Node                         20 bytes every way there is, 2^(n-1)
-//   wasm2c       the same: core.wasm as C        the same; up to 24 bytes every way there is
+//                in Node                         24 bytes every way there is, 2^(n-1)
+//   wasm2c       the same: core.wasm as C        the same
 //   standalone   address, handshake, command:    whole, byte by byte, at each place into two; up to
 //                proxy.wasm as ssh runs it       8 bytes every way there is
 //   node         the same on the Node host       whole, byte by byte, at each place into two; within
@@ -65,8 +65,8 @@ const unhex = (text: string): Buffer => Buffer.from(text, "hex");
 /** The lengths of the segments. */
 type Way = readonly number[];
 
-const EVERY_WAY_IN_NODE = 20;
-const EVERY_WAY_IN_C = 24;
+/** Answers of up to so many bytes are cut in every way that there is: 2^23 ways for the longest. */
+const EVERY_WAY = 24;
 const EVERY_WAY_ON_HOST = 8;
 
 /** The way of a number: a cut behind byte i where bit i of it is set. */
@@ -313,7 +313,7 @@ describeBuild("core", {}, () => {
   replayAll("core", transcripts.handshake, (one) => {
     const { request, replay } = core.handshake(one);
     const length = one.answer.length / 2;
-    const all = length <= EVERY_WAY_IN_NODE && onlySegments === undefined;
+    const all = length <= EVERY_WAY && onlySegments === undefined;
     const ways = waysOf(all ? [] : someWays(length));
     const count = all ? countOf(length) : ways.length;
     for (let i = 0; i < count; i++) {
@@ -353,7 +353,7 @@ describeBuild("wasm2c", {}, () => {
 
   replayAll("wasm2c", transcripts.handshake, async (one) => {
     const length = one.answer.length / 2;
-    const all = length <= EVERY_WAY_IN_C && onlySegments === undefined;
+    const all = length <= EVERY_WAY && onlySegments === undefined;
     const ways = all ? "all" : waysOf(someWays(length)).map(shown).join(" ");
     const words = ["handshake", one.port, one.sent, bytes(one.answer), one.end, ways];
     const answer = (await program.ask(words.join(" "))).split(" ");
