@@ -393,8 +393,7 @@ describe("a peer that is killed", () => {
   });
   for (const step of ["before-accept", "after-accept", "relaying"]) {
     it(`while it is relayed to, ${step}: 69`, async () => {
-      const relay = startRelay([`unix${await mortal(step)}`]);
-      relay.stdin.write(Buffer.alloc(1_000_000));
+      const relay = startRelay([`unix${await mortal(step)}`], Buffer.alloc(1_000_000));
       const { exit, signal, stderr } = await relay.ended;
       assert.deepEqual({ exit, signal }, { exit: 69, signal: null }, stderr);
       assert.match(
@@ -422,14 +421,14 @@ function launch(args: string[], stdin: number, stdout: number) {
   });
 }
 
-/** A relay between two pipes, whose other ends are here. */
-function startRelay(args: string[]) {
+/** A relay between two pipes, whose other ends are here; `input` is there before it starts. */
+function startRelay(args: string[], input: Buffer | string = "") {
   const up = makePipe();
   const down = makePipe();
-  const ended = launch(args, up.read, down.write);
   const stdin = new net.Socket({ fd: up.write, readable: false, writable: true });
+  stdin.on("error", () => undefined).write(input);
+  const ended = launch(args, up.read, down.write);
   const stdout = new net.Socket({ fd: down.read, readable: true, writable: false });
-  stdin.on("error", () => undefined);
   const parts: Buffer[] = [];
   stdout.on("data", (part: Buffer) => parts.push(part));
   const output = once(stdout, "close").then(() => Buffer.concat(parts));
