@@ -12,6 +12,7 @@
 #include "../shim/shim.h"
 #include "internal-error.h"
 #include "proxy.h"
+#include "trap-words.h"
 
 #define PAGE 65536U
 
@@ -41,20 +42,7 @@ void internal_error(const char *what) {
 }
 
 void wasm_rt_trap(wasm_rt_trap_t why) {
-    // V8's words for the same, so that both hosts say it alike. No table of pointers: it would be one
-    // of relocations (start.c).
-    static const char words[][48] = {
-        [WASM_RT_TRAP_NONE] = "no trap",
-        [WASM_RT_TRAP_OOB] = "memory access out of bounds",
-        [WASM_RT_TRAP_INT_OVERFLOW] = "divide result unrepresentable",
-        [WASM_RT_TRAP_DIV_BY_ZERO] = "divide by zero",
-        [WASM_RT_TRAP_INVALID_CONVERSION] = "float unrepresentable in integer range",
-        [WASM_RT_TRAP_UNREACHABLE] = "unreachable",
-        [WASM_RT_TRAP_CALL_INDIRECT] = "null function or function signature mismatch",
-        [WASM_RT_TRAP_UNCAUGHT_EXCEPTION] = "wasm exception",
-        [WASM_RT_TRAP_EXHAUSTION] = "Maximum call stack size exceeded",
-    };
-    internal_error(words[why]);
+    internal_error(trap_words(why));
 }
 
 /** Memory beyond the first page; NULL where there is none to be had. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wasm-rt.h"
+#include "trap-words.h"
 
 uint8_t memory[PAGES_MAX * PAGE] __attribute__((aligned(4096)));
 bool memory_is_short;
@@ -64,18 +64,7 @@ void take_back(uint32_t at, uint32_t length) {
 }
 
 void wasm_rt_trap(wasm_rt_trap_t why) {
-    static const char *const words[] = {
-        [WASM_RT_TRAP_NONE] = "no trap",
-        [WASM_RT_TRAP_OOB] = "memory access out of bounds",
-        [WASM_RT_TRAP_INT_OVERFLOW] = "divide result unrepresentable",
-        [WASM_RT_TRAP_DIV_BY_ZERO] = "divide by zero",
-        [WASM_RT_TRAP_INVALID_CONVERSION] = "float unrepresentable in integer range",
-        [WASM_RT_TRAP_UNREACHABLE] = "unreachable",
-        [WASM_RT_TRAP_CALL_INDIRECT] = "null function or function signature mismatch",
-        [WASM_RT_TRAP_UNCAUGHT_EXCEPTION] = "wasm exception",
-        [WASM_RT_TRAP_EXHAUSTION] = "call stack exhausted",
-    };
-    finding("the Wasm traps: %s", words[why]);
+    finding("the Wasm traps: %s", trap_words(why));
 }
 
 void wasm_rt_allocate_memory(wasm_rt_memory_t *of, uint64_t pages, uint64_t max_pages, bool is64,
