@@ -157,7 +157,8 @@ function parseVariable(variable: usize, words: usize): Code {
   const code = parseOptions();
   if (code != Code.Done) return code;
   if (next < last) take(culprit);
-  if (culprit.at != 0 || wish != Wish.Connect) return Code.NotForVariable;
+  // What asks for a text is still the culprit, too.
+  if (culprit.at != 0) return Code.NotForVariable;
   inVariable = false;
   return Code.Done;
 }

@@ -21,7 +21,7 @@
 // An input (tests/fuzz/inputs.ts writes it, too):
 //
 //    0  u8    flags: bits of Flag below
-//    1  u8    number of arguments in the low half, of variables in the high half
+//    1  u8    number of arguments in bits 0 to 3, of variables in bits 4 and 5; the rest of Extent below
 //    2  u8    TIMEOUT and WAIT: indices of `spans`, as the two halves; the options come first then
 //    3  u8    length of the answer
 //    4  texts each argument and variable with a NUL behind it, the answer, and
@@ -53,7 +53,14 @@ enum Flag {
     CLOCK_AT_ZERO = 128,
 };
 
-enum { HEADER = 4, SIZE_MAX_BYTES = 8192, TEXTS_MAX = 20 };
+enum Extent {
+    /** The host gives no argument, not even the program's name. */
+    NO_ARGUMENT = 64,
+    /** The last variable is repeated until it takes more memory than there is to begin with. */
+    LARGE_VARIABLE = 128,
+};
+
+enum { HEADER = 4, SIZE_MAX_BYTES = 8192, TEXTS_MAX = 20, LARGE = 30000 };
 
 enum Errno {
     SUCCESS = 0,
@@ -446,8 +453,8 @@ static bool is_ready(uint32_t type, uint32_t fd, uint8_t decision) {
 
 /**
  * Below 128 its bits say: 1, the descriptor is called ready though it is not; 2, it is not though it
- * is; 4, the world is 2 s late; 8, the clock's event comes as well; 16, the descriptor's event says that
- * the peer has hung up; 96, how many bytes have arrived.
+ * is; both, it ends without an event; 4, the world is 2 s late; 8, the clock's event comes as well; 16,
+ * the descriptor's event says that the peer has hung up; 96, how many bytes have arrived.
  */
 uint32_t shim_poll_oneoff(struct shim *of, uint32_t in, uint32_t out, uint32_t subscriptions,
                           uint32_t ret_events) {
@@ -481,6 +488,11 @@ uint32_t shim_poll_oneoff(struct shim *of, uint32_t in, uint32_t out, uint32_t s
         world.stderr_ready = asks_stderr;
         // A time that has passed is an event.
         return answer_with(errno_of(decision) == TIMEDOUT ? IO : errno_of(decision));
+    }
+    if ((decision & 3) == 3) {
+        world.stderr_ready = asks_stderr;
+        put_u32(ret_events, 0);
+        return answer_with(SUCCESS);
     }
     if (subscriptions == 2 && decision & 1) ready = true;
     if (decision & 2) ready = false;
@@ -538,7 +550,7 @@ static uint32_t ok_line(void) {
     return i + 1;
 }
 
-/** Below 128 and not 0, so many bytes are given. */
+/** Below 127 and not 0, so many bytes are given; 127, none, whatever a look has shown. */
 uint32_t shim_sock_recv(struct shim *of, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
                         uint32_t flags, uint32_t ret_len, uint32_t ret_flags) {
     (void)of;
@@ -558,6 +570,7 @@ uint32_t shim_sock_recv(struct shim *of, uint32_t fd, uint32_t iovs, uint32_t io
         return answer_with(AGAIN);
     if (length > capacity) length = capacity;
     if (decision != 0 && decision < length) length = decision;
+    if (decision == 127) length = 0;
     memcpy(buffer, world.answer + socket->taken, length);
     if (flags != PEEK) {
         socket->taken += length;
@@ -837,6 +850,15 @@ static const char *read_text(const uint8_t **data, size_t *left, char **room) {
     return text;
 }
 
+/** A text again and again, LARGE bytes of it. */
+static const char *enlarge(const char *text) {
+    static char large[LARGE + 1];
+    const size_t length = strlen(text);
+    for (size_t i = 0; i < LARGE; i++)
+        large[i] = text[i % length];
+    return large;
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -857,6 +879,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     beginning = (struct world){.flags = data[0]};
     const uint32_t arguments = data[1] & 15;
     const uint32_t variables = data[1] >> 4 & 3;
+    const uint8_t extent = data[1];
     const uint8_t spans_named = data[2];
     const size_t answer_length = data[3];
     const uint8_t *rest = data + HEADER;
@@ -887,6 +910,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         beginning.variables.at[beginning.variables.count++] = text;
         limit = UINT64_MAX;
     }
+    if (extent & LARGE_VARIABLE && beginning.variables.count > 0)
+        beginning.variables.at[beginning.variables.count - 1] =
+            enlarge(beginning.variables.at[beginning.variables.count - 1]);
+    if (extent & NO_ARGUMENT) argv->count = 0;
     beginning.limit = limit;
     beginning.answer = rest;
     beginning.answer_length = (uint32_t)(answer_length < left ? answer_length : left);

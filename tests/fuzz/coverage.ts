@@ -3,7 +3,7 @@
 //
 // They are counted where they are written: branches.mjs puts a call before each condition while asc
 // compiles, and what Wasm and wasm2c add (bounds checks, the depth of the stack) comes later and has
-// none. The core's are those of address.ts, handshake.ts and bytes.ts, and are to be covered.
+// none. The core's are those of address.ts, handshake.ts and bytes.ts; the rest is the command's.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
@@ -11,8 +11,8 @@ import path from "node:path";
 import { root } from "../support/proxy";
 import { build, folder, modules, targets, type Target } from "./build";
 
-/** So much of the core's, in percent. */
-const CORE_LEAST = 98;
+/** So much is to be reached of either, in percent. */
+const LEAST = 98;
 
 interface Branch {
   file: string;
@@ -101,10 +101,10 @@ function report(branches: readonly Branch[]): void {
  * Prints the branches of both modules, function by function.
  *
  * @param inputsOf the folder of a target's inputs
- * @returns whether the core's are covered
+ * @returns whether they are covered
  */
 export function coverage(inputsOf: (target: Target) => string): boolean {
-  let covered = false;
+  let covered = true;
   const core = new Set<string>();
   for (const name of ["core", "proxy"] as const) {
     const branches = compile(name);
@@ -119,8 +119,8 @@ export function coverage(inputsOf: (target: Target) => string): boolean {
       `${name}.wasm, ${counts.join(", ")}: ${figures(own).trim()} branches, ` +
         `${percent(own).toFixed(1)} %\n`,
     );
-    if (name === "core") covered = percent(own) >= CORE_LEAST;
+    covered = percent(own) >= LEAST && covered;
   }
-  if (!covered) console.error(`The core's branches are to be covered by ${CORE_LEAST} %.`);
+  if (!covered) console.error(`The branches of both are to be covered by ${LEAST} %.`);
   return covered;
 }
