@@ -79,6 +79,7 @@ const HAND_OVER = memory.data<u16>([
 const RELAY = memory.data<u16>([
   errno.CONNRESET, <u16>Code.PeerIsGone,
   errno.PIPE, <u16>Code.PeerIsGone,
+  errno.NOTCONN, <u16>Code.PeerIsGone,
   errno.SUCCESS,
 ]);
 

@@ -14,7 +14,7 @@ const LINE_CAPACITY: usize = FOREIGN_MAX * 4 + 8192;
 export const SLOT: usize = __heap_base;
 /** The bytes of the handshake: its request, then its answer. */
 export const EXCHANGE: usize = SLOT + HANDSHAKE_SIZE;
-/** The command line. */
+/** The command line, the environment, and the words of the environment's options. */
 export const ARGUMENTS: usize = (EXCHANGE + REQUEST_MAX + 3) & ~3;
 
 /** The address's record. */
@@ -25,9 +25,9 @@ export let line: usize = 0;
 makeRoom(0);
 
 /**
- * Moves what stands behind the arguments to where these end.
+ * Moves what stands behind ARGUMENTS to where that ends.
  *
- * @param size of the arguments
+ * @param size of what stands at ARGUMENTS
  * @returns false where the memory does not grow so far, and nothing has moved
  */
 export function makeRoom(size: usize): bool {

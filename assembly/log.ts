@@ -1,4 +1,4 @@
-// The log file: each line of stderr, and each step whether it is told there or not, with the time
+// The log file: each line of stderr but the progress, and each step whether it is told there or not, with the time
 // and the process in front. For where stderr is thrown away (ssh's ControlPersist).
 
 import {

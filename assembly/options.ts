@@ -114,11 +114,11 @@ export function parseArguments(): Code {
   const variables = load<u32>(SIZES, 8);
   const texts = argv + ((<usize>argc) << 2);
   const environ = (texts + load<u32>(SIZES, 4) + 3) & ~3;
-  const values = environ + ((<usize>variables) << 2);
+  const settings = environ + ((<usize>variables) << 2);
   // Every second byte at most begins a word, which has a pointer.
-  const words = (values + load<u32>(SIZES, 12) + 3) & ~3;
+  const words = (settings + load<u32>(SIZES, 12) + 3) & ~3;
   if (!makeRoom(words + 2 * load<u32>(SIZES, 12) - argv)) return Code.MemoryLimit;
-  if ((args_get(argv, texts) | environ_get(environ, values)) != 0) return Code.MemoryLimit;
+  if ((args_get(argv, texts) | environ_get(environ, settings)) != 0) return Code.MemoryLimit;
 
   for (let i: u32 = 0; i < variables; i++) {
     const code = parseVariable(load<u32>(environ + (i << 2)), words);

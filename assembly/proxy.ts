@@ -40,7 +40,7 @@ import {
   wait,
   wish,
 } from "./options";
-import { endProgress, explain, fail, progress, startClock, startProgress, tell } from "./report";
+import { endProgress, explain, fail, startClock, startProgress, tell, tellRetry } from "./report";
 import { transmit } from "./transfer";
 import { NEVER, hungUp, now, waitFor, waitUntil } from "./wait";
 
@@ -131,8 +131,7 @@ function reach(): void {
     const time = now();
     if (time >= last) fail(code);
     pause = min(pause, last - time);
-    explain(code, pause);
-    progress(code);
+    tellRetry(code, pause);
     rest(time + pause);
     if (now() >= end) fail(code);
     pause = min(pause << 1, PAUSE_LAST);

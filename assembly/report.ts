@@ -65,8 +65,8 @@ export let due: u64 = NEVER;
 let redraws: bool = false;
 /** Whether the line above the cursor is one of progress. */
 let drawn: bool = false;
-/** Whether a failure is to say how long it has been tried: where it was more than once. */
-let tellsHowLong: bool = false;
+/** Whether one attempt has failed, and there is another: a failure says how long it was tried then. */
+let triesAgain: bool = false;
 
 /** Begins to measure the time. */
 export function startClock(): void {
@@ -99,7 +99,6 @@ export function tell(help: bool): void {
  *   passes until the next
  */
 export function explain(what: Code, span: u64 = 0): void {
-  if (what >= Code.UnknownAddress) tellsHowLong = true;
   if (!verbose && log == 0) return;
   const time = now() - start;
   beginLine();
@@ -144,8 +143,16 @@ export function progress(cause: Code): void {
   drawn = redraws;
 }
 
-/** Takes the progress away: what comes now says more. */
+/** An attempt has failed, and in `pause` nanoseconds there is another. */
+export function tellRetry(cause: Code, pause: u64): void {
+  triesAgain = true;
+  explain(cause, pause);
+  progress(cause);
+}
+
+/** There are no more attempts: takes the progress away, because what comes now says more. */
 export function endProgress(): void {
+  triesAgain = false;
   due = NEVER;
   if (!drawn) return;
   drawn = false;
@@ -156,6 +163,7 @@ export function endProgress(): void {
 
 /** The one place where a failure is told, and the end of the process. */
 export function fail(code: Code): void {
+  const tellsHowLong = triesAgain;
   endProgress();
   const time = now() - start;
   beginLine();

@@ -54,7 +54,7 @@ export const MEANINGS = `1001 connecting
 7001 internal error: a pointer outside the memory
 7101 this kernel has no AF_VSOCK (try: modprobe vsock)
 7102 the multiplexer's socket took only a part of CONNECT
-7103 ssh went away before the connection could be handed over
+7103 nobody waits for the connection any more (has ssh ended?)
 7104 too many open files
 7105 out of memory
 7106 system error

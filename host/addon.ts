@@ -5,7 +5,7 @@ export interface Shim {
   readonly imports: WebAssembly.Imports;
   /** Gives the imports the memory that they read and write; before the first of them runs. */
   attach(memory: WebAssembly.Memory): void;
-  /** Closes the sockets that the instance has opened and not handed over. */
+  /** Closes what the instance has opened: its log, and the socket unless that was handed over. */
   close(): void;
 }
 

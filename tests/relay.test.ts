@@ -336,6 +336,16 @@ describe("the relay", () => {
       it.stdin.destroy();
     });
 
+    it("the peer ends its sending, and closes with bytes unread: the same", async () => {
+      const it = await relay("unix");
+      it.stdin.write("unread");
+      it.peer.end(message);
+      assert.ok((await it.output).equals(message));
+      it.peer.destroy();
+      failed(await it.ended, 69, /connection closed by the machine/);
+      it.stdin.destroy();
+    });
+
     it("the peer closes while more comes from stdin: 69, and whoever writes to it is told", async () => {
       const it = await relay("unix");
       const broken = once(it.stdin, "error");

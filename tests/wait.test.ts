@@ -31,8 +31,8 @@ import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../assembly/code";
-import { MEANINGS } from "../assembly/texts";
 import { listen } from "./support/listener";
+import { meanings } from "./support/meanings";
 import { playSsh } from "./support/play-ssh";
 import { makePipe } from "./support/pipes";
 import { cpuTicks } from "./support/processors";
@@ -69,8 +69,7 @@ const nothingThere = { fails: { sock_connect: [errno.NOENT] } };
 const answers = (text: string): World => ({ answer: [Buffer.from(text)] });
 
 function meaning(code: Code): string {
-  const line = MEANINGS.split("\n").find((text) => text.startsWith(`${code} `));
-  return line?.slice(5) ?? assert.fail(`no words for ${code}`);
+  return meanings.get(code) ?? assert.fail(`no words for ${code}`);
 }
 
 const milliseconds = (times: number[]): number[] => times.map((time) => time / MS);
@@ -461,7 +460,7 @@ describe("whoever has the other end of descriptor 1", () => {
   it("has left when it is to get the connection", () => {
     const outcome = simulateBoot(["-v", "unix/x"], { leaves: 0 });
     assert.equal(outcome.exit, 71);
-    assert.match(outcome.stderr.toString(), /: ssh went away before the connection could be/);
+    assert.match(outcome.stderr.toString(), /: nobody waits for the connection any more /);
   });
 });
 
@@ -1309,7 +1308,10 @@ describe("nobody waits any more", { timeout: 60_000 }, () => {
     assert.deepEqual(await ended, [71, null], stderr);
     const last = stderr.slice(said).split("\n");
     assert.equal(last.filter((line) => line.includes(" connecting to ")).length, attempts);
-    assert.match(last.at(-2) ?? "", /^ssh-vsock-proxy: .*: ssh went away /);
+    assert.match(
+      last.at(-2) ?? "",
+      /^ssh-vsock-proxy: .*: nobody waits for the connection any more /,
+    );
   }
 
   it("ssh, that a descriptor was for", async () => {

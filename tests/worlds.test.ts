@@ -4,8 +4,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { Code } from "../assembly/code";
+import { simulate } from "./support/simulation";
 import { SCENARIOS, runScenario } from "./worlds";
-import { readWorld, worldText } from "./worlds/faults";
+import { deviate, readWorld, worldText } from "./worlds/faults";
+import { checkInvariants } from "./worlds/invariants";
 
 describe("whatever an import answers", () => {
   let worlds = 0;
@@ -37,6 +40,16 @@ describe("a world in one line", () => {
       assert.equal(worldText(scenario, deviation), line);
     });
   }
+  it("without a fault is judged by what its scenario comes to in peace", () => {
+    const scenario = SCENARIOS.find(({ code }) => code === Code.Done) ?? assert.fail();
+    const { deviation } = readWorld(scenario.name);
+    const outcome = simulate(scenario.args, deviate(scenario.world, deviation));
+    checkInvariants(scenario, deviation, outcome);
+    const other = { ...scenario, code: Code.NoSocket };
+    assert.throws(() => {
+      checkInvariants(other, deviation, outcome);
+    }, /exit 0 instead of 68/);
+  });
   it("has one scenario", () => {
     const names = SCENARIOS.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);

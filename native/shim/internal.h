@@ -7,12 +7,16 @@
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "errnos.h"
 #include "shim.h"
 
 /** The longest path: Linux's PATH_MAX without the NUL. */
 #define SHIM_PATH_MAX 4095
+
+/** In nanoseconds. */
+#define SHIM_SECOND UINT64_C(1000000000)
 
 /** The longest list of buffers or descriptors that a call takes; a longer one is INVAL. */
 #define SHIM_LIST_MAX 16
@@ -95,8 +99,16 @@ struct shim_transfer {
 uint32_t shim_transfer(const struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
                        struct shim_transfer *transfer);
 
+/** What stands behind `prefix` in `text`; NULL where it does not begin with it. */
+const char *shim_behind(const char *text, const char *prefix);
+
 /** preview1's number for a Linux errno; IO where there is none. */
 uint32_t shim_errno(int error);
+
+/** A time in nanoseconds. */
+static inline uint64_t shim_nanoseconds(const struct timespec *time) {
+    return (uint64_t)time->tv_sec * SHIM_SECOND + (uint64_t)time->tv_nsec;
+}
 
 /** CLOCK_MONOTONIC in nanoseconds; SHIM_NEVER, past every deadline, where it cannot be read. */
 uint64_t shim_now(void);

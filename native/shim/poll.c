@@ -27,7 +27,7 @@ static uint64_t due(const uint8_t *subscription, uint64_t now) {
     if (absolute) {
         struct timespec time = {0};
         clock_gettime(CLOCK_REALTIME, &time);
-        uint64_t wall = (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
+        uint64_t wall = shim_nanoseconds(&time);
         timeout = timeout > wall ? timeout - wall : 0;
     }
     return timeout < SHIM_NEVER - now ? now + timeout : SHIM_NEVER;

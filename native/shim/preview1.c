@@ -63,20 +63,12 @@ uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
 static const char shown[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
 #define SHOWN (sizeof shown / sizeof *shown)
 
-static bool begins_with(const char *text, const char *prefix) {
-    while (*prefix != 0 && *text == *prefix) {
-        text++;
-        prefix++;
-    }
-    return *prefix == 0;
-}
-
 /** Those of the environment that are shown, the first of each name; how many there are. */
 static uint32_t shown_variables(const struct shim *shim, const char *variables[SHOWN]) {
     uint32_t count = 0;
     for (size_t i = 0; i < SHOWN; i++) {
         const char *const *at = shim->environment;
-        while (at != NULL && *at != NULL && !begins_with(*at, shown[i]))
+        while (at != NULL && *at != NULL && shim_behind(*at, shown[i]) == NULL)
             at++;
         if (at != NULL && *at != NULL) variables[count++] = *at;
     }
@@ -104,7 +96,7 @@ uint32_t shim_clock_time_get(struct shim *shim, uint32_t clock, uint64_t precisi
     if (clock >= sizeof clocks / sizeof *clocks) return SHIM_INVAL;
     struct timespec time;
     if (clock_gettime(clocks[clock], &time) != 0) return shim_errno(errno);
-    store_u64(result, (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec);
+    store_u64(result, shim_nanoseconds(&time));
     return SHIM_SUCCESS;
 }
 

@@ -59,7 +59,10 @@ struct way {
     /** How many bytes are in the pipe or the buffer, and where in the latter they begin. */
     size_t held;
     size_t start;
-    /** Whether what comes next is to put bytes into `to`, and not to take some out of `from`. */
+    /**
+     * Whether what comes next is to put bytes into `to`, and not to take some out of `from`. Where
+     * both are one call: whether it is `to` that poll(2) is asked about.
+     */
     bool full;
     bool ended;
 };
@@ -282,14 +285,27 @@ static void run_up(struct relay *relay) {
     }
 }
 
+/** What has happened to the connection without a call of ours failing: an errno, or 0. */
+static int pending_error(int socket) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    // Nothing can be told if even this fails.
+    return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : 0;
+}
+
 /**
  * The peer is gone, and nothing can be sent to it any more. That is a failure if something is there
- * to be sent, which the attempt tells.
+ * to be sent, which the attempt tells; or if it went without what it had got (unix), or without a
+ * farewell (vsock), which the socket remembers. Where nobody is left here either, it is none.
  */
 static void peer_left(struct relay *relay) {
     struct way *up = &relay->up;
     if (!up->ended && (up->held > 0 || is_ready(up->from.fd, POLLIN, 0))) run_up(relay);
     up->ended = true;
+    const int error = pending_error(up->to.fd);
+    if (error != 0 && relay->error == 0 && relay->deadline == SHIM_NEVER) {
+        blame(relay, up->to.fd, error);
+    }
 }
 
 /** Whether the socket is closed for sending: a message of no bytes is refused then, too. */

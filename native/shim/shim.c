@@ -12,8 +12,6 @@
 
 #define FIRST_OPENED 3
 
-#define NANOSECONDS 1000000000U
-
 void shim_init(struct shim *shim, const char *const *argv, uint32_t argc,
                const char *const *environment) {
     shim->memory = NULL;
@@ -94,6 +92,13 @@ uint32_t shim_buffers(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,
     return SHIM_SUCCESS;
 }
 
+const char *shim_behind(const char *text, const char *prefix) {
+    for (; *prefix != 0; text++, prefix++) {
+        if (*text != *prefix) return NULL;
+    }
+    return text;
+}
+
 uint32_t shim_errno(int error) {
     switch (error) {
         case 0:
@@ -133,7 +138,7 @@ uint32_t shim_send(const struct shim_transfer *transfer, uint8_t *result) {
 uint64_t shim_now(void) {
     struct timespec time;
     if (clock_gettime(CLOCK_MONOTONIC, &time) != 0) return SHIM_NEVER;
-    return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
+    return shim_nanoseconds(&time);
 }
 
 int shim_poll(struct pollfd *entries, unsigned count, uint64_t deadline) {
@@ -142,8 +147,8 @@ int shim_poll(struct pollfd *entries, unsigned count, uint64_t deadline) {
         if (deadline != SHIM_NEVER) {
             uint64_t now = shim_now();
             uint64_t left = deadline > now ? deadline - now : 0;
-            rest.tv_sec = (time_t)(left / NANOSECONDS);
-            rest.tv_nsec = (long)(left % NANOSECONDS);
+            rest.tv_sec = (time_t)(left / SHIM_SECOND);
+            rest.tv_nsec = (long)(left % SHIM_SECOND);
         }
         int ready = ppoll(entries, count, deadline != SHIM_NEVER ? &rest : NULL, NULL);
         if (ready >= 0 || errno != EINTR) return ready;

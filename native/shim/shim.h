@@ -6,9 +6,9 @@
 //    the table here. No other descriptor of the process can be named by it.
 // 2. Every pointer and length from Wasm is checked against the memory before use, and is read once:
 //    what is outside is FAULT, and nothing was done then.
-// 3. Every descriptor is opened close-on-exec, and above 2. No sending call raises SIGPIPE; fd_write
-//    would, so a host ignores that signal, as Node does. A call that a signal interrupts goes on,
-//    and its deadline stays what it was.
+// 3. Every descriptor is opened close-on-exec, and above 2. No sending call raises SIGPIPE;
+//    fd_write and sock_relay would, so a host ignores that signal, as Node does. A call that a signal
+//    interrupts goes on, and its deadline stays what it was.
 // 4. One `struct shim` belongs to one instance of a module, and to one thread at a time.
 
 #ifndef SHIM_SHIM_H

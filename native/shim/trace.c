@@ -51,13 +51,10 @@ struct line {
 /** The value of a variable, by its name with the `=`; NULL where it is not set. */
 static const char *value_of(const struct shim *shim, const char *name) {
     const char *const *variable = shim->environment;
-    for (; variable != NULL && *variable != NULL; variable++) {
-        size_t i = 0;
-        while (name[i] != 0 && (*variable)[i] == name[i])
-            i++;
-        if (name[i] == 0) return *variable + i;
-    }
-    return NULL;
+    const char *value = NULL;
+    for (; variable != NULL && *variable != NULL && value == NULL; variable++)
+        value = shim_behind(*variable, name);
+    return value;
 }
 
 static void write_out(struct line *line) {

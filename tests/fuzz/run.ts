@@ -39,6 +39,9 @@ const thrifty: Readonly<Record<Target, boolean>> = {
   command: false,
 };
 
+/** Inputs of up to so many bytes are shown in hexadecimal. */
+const SHOWN_MAX = 512;
+
 /** Transcripts may be longer, and are not to be cut. */
 const MERGED_MAX = 8192;
 
@@ -119,11 +122,13 @@ function headline(log: string): string {
 const logOf = (target: Target): string => path.join(folder, `${target}.log`);
 
 function tellFinding(target: Target, what: string, file: string): void {
-  const size = readFileSync(file).length;
+  const input = readFileSync(file);
+  // Where there is room for it, the input itself: the folder may be gone when somebody reads this.
+  const named = input.length <= SHOWN_MAX ? input.toString("hex") : shown(file);
   console.error(`\n${target}: ${what}`);
-  console.error(`All that was said is in ${shown(logOf(target))}.`);
-  console.error(`The input, ${size} bytes, is kept. To see what happens:`);
-  console.error(`    npm run fuzz -- ${target} ${shown(file)}`);
+  console.error(`All that was said is in ${shown(logOf(target))}, the input in ${shown(file)}.`);
+  console.error(`To see what happens with its ${input.length} bytes:`);
+  console.error(`    npm run fuzz -- ${target} ${named}`);
 }
 
 async function minimise(executable: string, file: string): Promise<string> {

@@ -10,6 +10,8 @@ export class LineProcess {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = [];
   readonly #closed: Promise<unknown>;
+  /** Why there are no more answers. */
+  #left: Error | undefined;
 
   constructor(program: string, args: readonly string[], options: SpawnOptions = {}) {
     const child = spawn(program, args, { ...options, stdio: ["pipe", "pipe", "inherit"] });
@@ -19,13 +21,14 @@ export class LineProcess {
       this.#waiting.shift()?.resolve(line);
     });
     const leave = (why: string): void => {
-      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`${program}: ${why}`));
+      this.#left = new Error(`${program}: ${why}`);
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#left);
     };
     child.on("error", (error) => {
       leave(error.message);
     });
     child.on("close", (status, signal) => {
-      leave(`it ended (${signal ?? status}) with questions open`);
+      leave(`it has ended (${signal ?? status})`);
     });
     // How it ended says more.
     child.stdin.on("error", () => undefined);
@@ -33,6 +36,10 @@ export class LineProcess {
 
   ask(line: string): Promise<string> {
     return new Promise((resolve, reject) => {
+      if (this.#left !== undefined) {
+        reject(this.#left);
+        return;
+      }
       this.#waiting.push({ resolve, reject });
       this.#child.stdin.write(`${line}\n`);
     });

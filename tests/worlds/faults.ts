@@ -35,7 +35,9 @@ export interface Deviation {
   wall?: bigint;
 }
 
-export const PEACE: Deviation = { faults: [] };
+export function isPeace({ faults, clock, wall }: Deviation): boolean {
+  return faults.length === 0 && clock === undefined && wall === undefined;
+}
 
 const names = new Map(Object.entries(errno).map(([name, number]) => [number as number, name]));
 const UNKNOWN_ERRNO = 77;

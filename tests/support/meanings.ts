@@ -1,0 +1,9 @@
+// The words of the codes, as assembly/texts.ts has them.
+
+import { MEANINGS } from "../../assembly/texts";
+
+export const meanings: ReadonlyMap<number, string> = new Map(
+  MEANINGS.trimEnd()
+    .split("\n")
+    .map((line) => [Number(line.slice(0, 4)), line.slice(5)]),
+);
