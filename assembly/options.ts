@@ -94,6 +94,9 @@ export let inVariable: bool = false;
 /** Whether a terminal would know how to move its cursor: TERM is set, and not to `dumb`. */
 export let cursorMoves: bool = false;
 
+/** Whether `logFile` comes from there. */
+let logInVariable: bool = false;
+
 const SIZES = memory.data(16, 4);
 
 /** The next word, and the end of the words: a pointer to each. */
@@ -215,7 +218,10 @@ function parseOption(option: usize, length: usize): Code {
 
 function parseValue(option: i32, at: usize, end: usize): Code {
   if (option == Option.HostSocket) return parsePath(hostSocket, at, end - at);
-  if (option == Option.LogFile) return parsePath(logFile, at, end - at);
+  if (option == Option.LogFile) {
+    logInVariable = inVariable;
+    return parsePath(logFile, at, end - at);
+  }
   if (option == Option.HalfClose) {
     const index = indexOf("auto always never", at, end - at);
     halfClose = <HalfClose>index;
@@ -226,6 +232,13 @@ function parseValue(option: i32, at: usize, end: usize): Code {
   else if (code == Code.Done && duration == 0) return Code.DurationOutOfRange;
   else timeout = duration;
   return code;
+}
+
+/** What is wrong is the log file. */
+export function blameLog(): void {
+  memory.copy(changetype<usize>(culprit), changetype<usize>(logFile), offsetof<Text>());
+  culpritValue.at = 0;
+  inVariable = logInVariable;
 }
 
 function parsePath(path: Text, at: usize, length: usize): Code {

@@ -25,11 +25,9 @@ import { openLog } from "./log";
 import {
   HalfClose,
   Mode,
-  Text,
   Wish,
   address,
-  culprit,
-  culpritValue,
+  blameLog,
   halfClose,
   hostSocket,
   logFile,
@@ -75,8 +73,7 @@ function main(): void {
 function keepLog(): void {
   const error = openLog(logFile.at, logFile.length);
   if (error == errno.SUCCESS) return;
-  memory.copy(changetype<usize>(culprit), changetype<usize>(logFile), offsetof<Text>());
-  culpritValue.at = 0;
+  blameLog();
   fail(logFailure(error));
 }
 

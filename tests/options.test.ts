@@ -250,6 +250,16 @@ describe("--log-file", () => {
     );
   });
 
+  it("cannot be opened, and stands in the variable: that is named", () => {
+    const world = {
+      environment: ["SSH_VSOCK_PROXY_OPTIONS=--log-file /l"],
+      fails: { log_open: [errno.NOENT] },
+    };
+    const inVariable = /^ssh-vsock-proxy: SSH_VSOCK_PROXY_OPTIONS: \/l: the log file cannot/;
+    fails(simulate(["unix/x"], world), 71, inVariable);
+    fails(simulate(["--log-file=/m", "unix/x"], world), 71, /^ssh-vsock-proxy: \/m: the log/);
+  });
+
   it("takes nothing: that is no failure", () => {
     const world = { fails: { fd_write: [errno.NOSPC] } };
     assert.equal(simulate(["--log-file", "/l", "unix/x"], world).exit, 0);
