@@ -1,5 +1,5 @@
 // The processors that this process may run on, which in a container are not all that there are; and
-// how long a process has had one.
+// what a process does with one.
 
 import { readFileSync } from "node:fs";
 
@@ -13,9 +13,19 @@ export function allowedProcessors(): number[] {
   });
 }
 
-/** User and system time of a process, in clock ticks of 10 ms (proc(5): stat, fields 14 and 15). */
-export function cpuTicks(pid: number): number {
+/** The fields of a process's stat from the third on (proc(5)); what precedes is its name. */
+function statFields(pid: number): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** User and system time of a process, in clock ticks of 10 ms (fields 14 and 15). */
+export function cpuTicks(pid: number): number {
+  const fields = statFields(pid);
   return Number(fields[11]) + Number(fields[12]);
+}
+
+/** Whether a process waits for an event, and neither runs nor would if it could (field 3). */
+export function isAsleep(pid: number): boolean {
+  return statFields(pid)[0] === "S";
 }
