@@ -28,7 +28,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../assembly/code";
 import { listen } from "./support/listener";
@@ -858,8 +858,10 @@ describe("a stderr that takes nothing", () => {
 // From here on it is this host's own process, and real sockets.
 
 const [REFUSED, PROTOCOL, NO_HOST, PERMISSION] = [69, 76, 68, 77];
+/** Longer than anything takes, on any machine. */
+const untilMs = 100_000;
 /** What a machine may take to do what it has to at once: the one that tests run on may stall. */
-const graceMs = 2000;
+const graceMs = 10_000;
 
 let folder: string;
 let folders = 0;
@@ -877,7 +879,7 @@ function newFolder(): string {
 
 /** Waits until something is so, which must not take long. */
 async function until(what: string, isSo: () => boolean): Promise<void> {
-  const end = performance.now() + 20_000;
+  const end = performance.now() + untilMs;
   while (!isSo()) {
     assert.ok(performance.now() < end, `${what} does not happen`);
     await sleep(5);
@@ -977,7 +979,7 @@ interface Started {
 }
 
 function asSsh(command: string[]): Started {
-  const options = { readBytes: BANNER.length, readMs: 30_000, deadlineMs: 60_000 };
+  const options = { readBytes: BANNER.length, readMs: untilMs, deadlineMs: untilMs };
   const played = playSsh(command, options).then((outcome) => {
     assert.deepEqual([outcome.bytes, outcome.fds, outcome.timedOut], [1, 1, false]);
     return outcome;
@@ -1016,14 +1018,15 @@ function overPipes(command: string[]): Started {
   return { banner, end };
 }
 
-describe("a machine that boots", { timeout: 120_000 }, () => {
+describe("a machine that boots", { timeout: 600_000 }, () => {
   for (const [how, start] of Object.entries({ "fd passing": asSsh, "a relay": overPipes })) {
     it(`is connected to when it is ready: ${how}`, async (t) => {
       const machine = new FakeMonitor(t);
       const log = path.join(path.dirname(machine.socket), "log");
       writeFileSync(log, "");
       const address = `vsock-mux${machine.socket}`;
-      const args = ["--wait=30s", "--timeout=400ms", `--log-file=${log}`, address, "22"];
+      // Where this process takes longer than that to answer, it plays a stage once more.
+      const args = ["--wait=2m", "--timeout=400ms", `--log-file=${log}`, address, "22"];
       const { banner, end } = start([...proxyCommand(), ...args]);
       // What fails is told where it is awaited.
       for (const promise of [banner, end]) promise.catch(() => undefined);
@@ -1041,6 +1044,7 @@ describe("a machine that boots", { timeout: 120_000 }, () => {
       machine.manner = "eof";
       machine.connections.at(-1)?.client.end();
       await until("an end of file", () => machine.met("eof").length >= 1);
+      await until("a cause of that", () => logged(Code.EndOfFile) >= 1);
 
       machine.manner = "ready";
       const since = performance.now();
@@ -1056,16 +1060,11 @@ describe("a machine that boots", { timeout: 120_000 }, () => {
       assert.match(stderr, /^(ssh-vsock-proxy: waiting for .*\n)*$/);
 
       for (const { reads } of machine.connections) assert.equal(reads[0], "CONNECT 22\n");
-      assert.equal(machine.met("ready").length, 1);
       const causes = readLog(log, address).filter(({ pause }) => pause !== undefined);
       causes.forEach(({ pause }, i) => {
         assert.equal(pause, Math.min(50 * 2 ** i, 1000));
       });
-      const order = causes
-        .map(({ what }) => what)
-        .filter((what, i, all) => what !== all[i - 1])
-        .map((what) => [...whats].indexOf(what));
-      assert.deepEqual(order, [0, 1, 2, 3]);
+      assert.deepEqual([...new Set(causes.map(({ what }) => what))], whats);
       // Each connection was told of, and one of them succeeded.
       assert.equal(logged(Code.Asked), machine.connections.length);
       const said = readLog(log, address).map(({ what }) => what);
@@ -1090,6 +1089,7 @@ describe("a machine that boots", { timeout: 120_000 }, () => {
     const silent = await playSsh([...proxyCommand(), ...wait, address, "22"]);
     assert.deepEqual([silent.exit, silent.fds], [75, 0]);
     assert.ok(silent.exitNs >= 700 * MS && silent.exitNs < 10 * SECOND);
+    await until("CONNECT", () => machine.met("silent").length === 1);
     assert.deepEqual(
       machine.connections.map(({ reads }) => reads),
       [["CONNECT 22\n"]],
@@ -1097,7 +1097,7 @@ describe("a machine that boots", { timeout: 120_000 }, () => {
   });
 });
 
-describe("what cannot heal fails at once, though --wait is given", { timeout: 60_000 }, () => {
+describe("what cannot heal fails at once, though --wait is given", { timeout: 300_000 }, () => {
   interface Cause {
     /** Makes what is at the path, and gives what to look at afterwards, if anything. */
     make: (t: TestContext, where: string) => Promise<undefined | (() => void)> | undefined;
@@ -1231,7 +1231,7 @@ async function interrupt(text: RegExp, args: string[], cwd: string): Promise<Int
   return JSON.parse(Buffer.concat(chunks).toString()) as Interrupted;
 }
 
-describe("Ctrl-C ends it at once", { timeout: 60_000 }, () => {
+describe("Ctrl-C ends it at once", { timeout: 300_000 }, () => {
   const SIGINT = 2;
   const limitMs = 100;
 
@@ -1283,7 +1283,7 @@ describe("Ctrl-C ends it at once", { timeout: 60_000 }, () => {
   });
 });
 
-describe("nobody waits any more", { timeout: 60_000 }, () => {
+describe("nobody waits any more", { timeout: 300_000 }, () => {
   function start(stdout: "pipe" | number): ChildProcess {
     const address = `unix${path.join(newFolder(), "socket")}`;
     const [program, ...before] = proxyCommand() as [string, ...string[]];
@@ -1303,6 +1303,8 @@ describe("nobody waits any more", { timeout: 60_000 }, () => {
     await pause(1000);
     const used = cpuTicks(child.pid as number) - before;
     assert.ok(used <= 5, `${used} ticks of 10 ms in 1200 ms`);
+    // What it has said until now is read.
+    await turn();
     const said = stderr.length;
     leave();
     assert.deepEqual(await ended, [71, null], stderr);
