@@ -129,26 +129,39 @@ describe("sock_connect", () => {
     assert.equal(connects(greeting), 0);
   });
   it("reaches an abstract name of any length", async (t) => {
-    // Node pads abstract names to 107 bytes, and so cannot bind another.
+    // Node pads abstract names to 107 bytes, and so cannot bind another. The machine's programs share
+    // them: it is the first one that is free.
     const python = `
-import socket, sys
-for name in sys.argv[1:]:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(b"\\0" + name.encode())
-    listener.listen()
-    print("listening", flush=True)
-    listener.accept()[0].sendall(name.encode())`;
+import errno, os, socket, string, sys
+listener = socket.socket(socket.AF_UNIX)
+length = int(sys.argv[1])
+rest = str(os.getpid()).rjust(length, "n")[-length:][1:]
+for first in string.ascii_letters + string.digits:
+    name = (first + rest).encode()
+    try:
+        listener.bind(b"\\0" + name)
+        break
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+listener.listen()
+sys.stdout.buffer.write(name)
+sys.stdout.flush()
+listener.accept()[0].sendall(name)`;
     for (const length of [1, 20, 106, 107]) {
-      const name = `${process.pid}`.padStart(length, "n").slice(-length);
-      const server = spawn("python3", ["-c", python, name], {
+      const server = spawn("python3", ["-c", python, `${length}`], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       t.after(() => server.kill());
-      await once(server.stdout, "data");
+      const closed = once(server, "close");
+      const tooEarly = closed.then(() => assert.fail("nobody listens"));
+      const said = once(server.stdout, "data") as Promise<[Buffer]>;
+      const name = (await Promise.race([said, tooEarly]))[0].toString();
+      assert.equal(name.length, length);
       const it = new Program();
       const fd = it.open();
       assert.equal(it.connect(fd, `\0${name}`), 0);
-      await once(server, "close");
+      await closed;
       assert.equal(it.receive(fd, 200), name);
       it.shim.close();
     }
