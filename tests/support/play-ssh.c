@@ -477,7 +477,7 @@ static void attend(pid_t pid, int pidfd, struct stdio *s, int64_t started, struc
             // A second pass means that something else than COMMAND holds the socketpair open.
             if (exited || r->timed_out) break;
             r->timed_out = true;
-            deadline_ns = now_ns() + 1000000000;
+            deadline_ns = now_ns() + 30000000000;
             if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0 && errno != ESRCH)
                 fail("pidfd_send_signal");
             continue;
