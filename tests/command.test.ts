@@ -23,7 +23,8 @@ function run(args: string[]) {
 function start(command: string[]) {
   const record = beginRun(command);
   const env = { ...process.env, ...record.env };
-  const ran = spawnSync(command[0] as string, command.slice(1), { encoding: "latin1", env });
+  const options = { encoding: "latin1", env, timeout: 60_000 } as const;
+  const ran = spawnSync(command[0] as string, command.slice(1), options);
   record.end(ran.status, ran.stderr);
   return ran;
 }

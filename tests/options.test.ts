@@ -365,7 +365,7 @@ describe("hand-over or relay", () => {
   });
 });
 
-describe("as a process", () => {
+describe("as a process", { timeout: 300_000 }, () => {
   let folder: string;
   before(() => {
     folder = mkdtempSync(path.join(tmpdir(), "options-"));
@@ -382,6 +382,7 @@ describe("as a process", () => {
     const { status, stdout, stderr } = spawnSync(command[0] as string, command.slice(1), {
       encoding: "latin1",
       env,
+      timeout: 60_000,
     });
     record.end(status, stderr);
     return { status, stdout, stderr };
@@ -431,7 +432,8 @@ describe("as a process", () => {
 
   it("takes a relative path from its own folder on", () => {
     const command = [...proxyCommand(), "--log-file", "relative", "unix/nope/nope"];
-    const { status } = spawnSync(command[0] as string, command.slice(1), { cwd: folder });
+    const options = { cwd: folder, timeout: 60_000 };
+    const { status } = spawnSync(command[0] as string, command.slice(1), options);
     assert.equal(status, 68);
     assert.equal(readFileSync(path.join(folder, "relative"), "latin1").split("\n").length, 3);
   });

@@ -102,7 +102,7 @@ function says(outcome: Outcome, shown: string, exit: number, reason: RegExp): vo
   assert.match(line.slice(start.length), reason);
 }
 
-describe("unix/PATH reaches a socket", () => {
+describe("unix/PATH reaches a socket", { timeout: 300_000 }, () => {
   for (const length of [107, 108, 109, 4095]) {
     it(`at a path of ${length} bytes`, async (t) => {
       const where = longPath(newFolder(), length);
@@ -203,7 +203,7 @@ function unprivileged(): PlaySshOptions {
   return { uid: 65534, gid: 65534 };
 }
 
-describe("unix/PATH fails", () => {
+describe("unix/PATH fails", { timeout: 300_000 }, () => {
   interface Failure {
     /** Makes what is at the path, or leaves it missing. */
     make?: (t: TestContext, where: Buffer) => unknown;
@@ -342,7 +342,7 @@ describe("unix/PATH fails", () => {
   });
 });
 
-describe("the address in an error line", () => {
+describe("the address in an error line", { timeout: 300_000 }, () => {
   const shown: [string, Buffer, string][] = [
     ["ESC", Buffer.from("\x1b[2J"), "\\x1b[2J"],
     ["a line feed", Buffer.from("a\nssh-vsock-proxy: b"), "a\\x0assh-vsock-proxy: b"],

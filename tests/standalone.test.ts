@@ -201,7 +201,7 @@ for (const [processor, { file, emulator, compiler, objdump, number, call }] of O
   });
 }
 
-describe("the system calls of the standalone executable", () => {
+describe("the system calls of the standalone executable", { timeout: 300_000 }, () => {
   let listener: Listener;
   let multiplexer: Multiplexer;
   before(async () => {
@@ -256,7 +256,8 @@ describe("the system calls of the standalone executable", () => {
       const words = `"$2" -f -qq -o "$1/strace" "$0" --stdio --log-file "$1/log" "unix$1/s"`;
       const script = line.replace("strace", words);
       const arguments_ = ["-c", script, program, folder, tool("strace")];
-      const { status, stderr } = spawnSync("/bin/sh", arguments_, { encoding: "latin1" });
+      const options = { encoding: "latin1", timeout: 60_000 } as const;
+      const { status, stderr } = spawnSync("/bin/sh", arguments_, options);
       assert.deepEqual([status, stderr], [0, ""]);
       const calls = tracedCalls(log).slice(1);
       assert.ok(calls.includes("splice") && calls.includes("getpid"), calls.join());
@@ -268,7 +269,7 @@ describe("the system calls of the standalone executable", () => {
   }
 });
 
-describe("the standalone executable at a limit", () => {
+describe("the standalone executable at a limit", { timeout: 300_000 }, () => {
   const limited = (limits: string[], args: string[]) =>
     playSsh([tool("prlimit"), ...limits, program, ...args]);
   const fails = (outcome: Awaited<ReturnType<typeof playSsh>>, reason: RegExp) => {

@@ -70,7 +70,7 @@ describe("sock_open", () => {
   });
 });
 
-describe("a socket", () => {
+describe("a socket", { timeout: 300_000 }, () => {
   it("is opened close-on-exec", () => {
     /** This process's sockets: what /proc calls each, and its descriptor. */
     const sockets = (): Map<string, string> => {
@@ -118,7 +118,7 @@ describe("a socket", () => {
   });
 });
 
-describe("sock_connect", () => {
+describe("sock_connect", { timeout: 300_000 }, () => {
   const connects = (name: string): number => {
     const it = new Program();
     const error = it.connect(it.open(), name);
@@ -203,7 +203,7 @@ listener.accept()[0].sendall(name)`;
   });
 });
 
-describe("sock_send, sock_recv", () => {
+describe("sock_send, sock_recv", { timeout: 300_000 }, () => {
   it("carry bytes, and never wait", async () => {
     const it = new Program();
     const fd = it.open();
