@@ -171,7 +171,7 @@ fact wait-late silence 15 ${proxy} --timeout 60s --wait 60s vsock/1 30 <small`
     : ""
 }
 silent silence 30 300ms
-silent late 4 20s
+silent late 10 100s
 `;
 }
 
