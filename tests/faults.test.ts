@@ -17,9 +17,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ensureTools, tool } from "../scripts/tools";
 import {
   HANGS_MS,
+  attempt,
   callsOf,
   injectionOf,
-  judge,
   program,
   replay,
   run,
@@ -27,7 +27,7 @@ import {
   startPeers,
   struck,
 } from "./faults";
-import type { Fault, Peers, Run, Scenario } from "./faults";
+import type { Attempt, Fault, Peers, Run, Scenario } from "./faults";
 import { greeting, listen } from "./support/listener";
 import { errorsOf, listedCalls } from "./support/man-errors";
 import { makePipe } from "./support/pipes";
@@ -57,34 +57,35 @@ after(async () => {
   console.log(`# ${made} runs with a fault, and ${missed} that ended before theirs`);
 });
 
+/** A failure: the command that makes it again, and what that shows. */
+function told(command: string, { wrong, stderr }: Attempt): string {
+  return [command, ...wrong, stderr].join("\n    ");
+}
+
 /** What is injected into a call. */
 type Injections = (call: string, line: string) => string[];
 
 /** Runs the scenario once in peace, and once for each injection into each of its calls. */
-async function tryAll(name: string, scenario: Scenario, injections: Injections): Promise<void> {
-  const peace = await run(scenario, peers);
-  const wrong = judge(scenario, peace);
-  assert.equal(wrong.length, 0, `in peace: ${replay(name)}\n${wrong.join("\n")}\n${peace.stderr}`);
-  const always = scenario.always?.map((text) => text.split(":")[0]);
+async function tryAll(name: string, injections: Injections): Promise<void> {
+  const peace = await attempt(peers, name);
+  assert.equal(peace.wrong.length, 0, told(replay(name), peace));
+  const { always, only } = scenarios[name] as Scenario;
+  const own = always?.map((text) => text.split(":")[0]);
   const faults = callsOf(peace.trace).flatMap(({ call, when, line }): Fault[] => {
     seen.add(call);
     // strace takes one injection for a call: in the place of the scenario's own, which is the first.
-    if (scenario.only?.includes(call) === false || (always?.includes(call) && when > 1)) return [];
+    if (only?.includes(call) === false || (own?.includes(call) && when > 1)) return [];
     return injections(call, line).map((what) => ({ call, when, what }));
   });
   assert.ok(faults.length > 0, "nothing to inject");
   const failures: string[] = [];
   const work = async (): Promise<void> => {
     for (let fault; failures.length < ENOUGH && (fault = faults.shift()) !== undefined;) {
-      const result = await run(scenario, peers, fault);
+      const injection = injectionOf(fault);
+      const tried = await attempt(peers, name, injection);
       made++;
-      if (struck(result.trace, fault) === undefined) missed++;
-      const wrong = judge(scenario, result, fault);
-      if (wrong.length > 0) {
-        failures.push(
-          `${replay(name, injectionOf(fault))}\n    ${wrong.join("\n    ")}\n    ${result.stderr}`,
-        );
-      }
+      if (struck(tried.trace, fault) === undefined) missed++;
+      if (tried.wrong.length > 0) failures.push(told(replay(name, injection), tried));
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
@@ -95,10 +96,8 @@ describe("every system call fails once, with every errno of its man page", () =>
   it("there are errnos for every call that docs/standalone.md lists", () => {
     assert.deepEqual(listedCalls, documentedCalls());
   });
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    it(name, () =>
-      tryAll(name, scenario, (call) => errorsOf(call).map((error) => `error=${error}`)),
-    );
+  for (const name of Object.keys(scenarios)) {
+    it(name, () => tryAll(name, (call) => errorsOf(call).map((error) => `error=${error}`)));
   }
   it("and every call is made by one of them, but that which tells of a defect", () => {
     assert.deepEqual(
@@ -109,9 +108,9 @@ describe("every system call fails once, with every errno of its man page", () =>
 });
 
 describe("a signal comes with each system call", () => {
-  for (const [name, scenario] of Object.entries(scenarios)) {
+  for (const name of Object.keys(scenarios)) {
     it(`${name}: SIGWINCH is nothing, SIGTERM the end`, () =>
-      tryAll(name, scenario, () => ["signal=SIGWINCH", "signal=SIGTERM"]));
+      tryAll(name, () => ["signal=SIGWINCH", "signal=SIGTERM"]));
   }
 });
 
@@ -284,13 +283,12 @@ describe("signals while it waits", () => {
   ] as const) {
     it(`${name}: EINTR again and again does not move the deadline`, async () => {
       const storm = `${call}:error=EINTR:delay_exit=50000:when=2..40`;
-      const scenario = scenarios[name] as Scenario;
-      const result = await run({ ...scenario, always: [storm] }, peers);
-      made++;
       const command = replay(name, storm);
-      assert.deepEqual(judge(scenario, result), [], `${command}\n${result.stderr}`);
+      const tried = await attempt(peers, name, storm);
+      made++;
+      assert.equal(tried.wrong.length, 0, told(command, tried));
       // With no time left at all it looks once more, for as long as there are signals.
-      const waits = callsOf(result.trace).filter(
+      const waits = callsOf(tried.trace).filter(
         ({ call: name, line }) =>
           name === call && /EINTR.*INJECTED/.test(line) && !noTime.test(line),
       ).length;

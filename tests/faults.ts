@@ -199,6 +199,12 @@ export interface Fault {
 
 export const injectionOf = ({ call, when, what }: Fault): string => `${call}:${what}:when=${when}`;
 
+/** The fault that is injected so; undefined for anything else that strace understands. */
+function faultOf(injection: string): Fault | undefined {
+  const [, call = "", what = "", when] = /^(\w+):([^:]+):when=(\d+)$/.exec(injection) ?? [];
+  return when === undefined ? undefined : { call, what, when: Number(when) };
+}
+
 /** The errnos that say of somebody at the other end that he is gone. */
 const GONE = ["EPIPE", "ECONNRESET", "ENOTCONN"];
 
@@ -530,28 +536,39 @@ export function replay(name: string, injection = ""): string {
   return `npx tsx tests/faults.ts ${name} ${injection}`.trimEnd();
 }
 
+/** A run and what is wrong with it, if only that it could not be played to its end. */
+export interface Attempt extends Partial<Run> {
+  trace: string[];
+  wrong: string[];
+}
+
+/** One run, which the command above makes again. */
+export async function attempt(peers: Peers, name: string, injection?: string): Promise<Attempt> {
+  const peace = scenarios[name] as Scenario;
+  const fault = injection === undefined ? undefined : faultOf(injection);
+  // Anything else is judged as peace.
+  const part = injection === undefined || fault !== undefined ? [] : [injection];
+  const scenario = { ...peace, always: [...(peace.always ?? []), ...part] };
+  try {
+    const result = await run(scenario, peers, fault);
+    return { ...result, wrong: judge(scenario, result, fault) };
+  } catch (error) {
+    return { trace: [], wrong: [String(error)] };
+  }
+}
+
 async function main(name = "", injection?: string): Promise<void> {
-  const scenario = scenarios[name];
-  if (scenario === undefined) {
+  if (scenarios[name] === undefined) {
     const names = Object.keys(scenarios).join(", ");
     throw new Error(`usage: tsx tests/faults.ts SCENARIO [INJECTION]; scenarios: ${names}`);
   }
   ensureTools(["strace", "cc"]);
-  const [, call = "", what = "", when] = /^(\w+):([^:]+):when=(\d+)$/.exec(injection ?? "") ?? [];
-  const fault = when === undefined ? undefined : { call, what, when: Number(when) };
-  // Anything else that strace understands is judged as peace.
-  const always =
-    fault !== undefined || injection === undefined
-      ? {}
-      : { always: [...(scenario.always ?? []), injection] };
   const peers = await startPeers();
   try {
-    const result = await run({ ...scenario, ...always }, peers, fault);
-    const { trace, output, read, stderr, ...rest } = result;
+    const { trace, output, read, stderr, wrong, ...rest } = await attempt(peers, name, injection);
     console.log(trace.join("\n"));
     console.log(`stderr:\n${stderr}`);
-    console.log({ ...rest, output: output.length, read: read?.toString() });
-    const wrong = judge(scenario, result, fault);
+    console.log({ ...rest, output: output?.length, read: read?.toString() });
     console.log(wrong.length === 0 ? "kept every rule" : wrong.join("\n"));
     process.exitCode = wrong.length === 0 ? 0 : 1;
   } finally {
