@@ -79,17 +79,20 @@ async function tryAll(name: string, injections: Injections): Promise<void> {
   });
   assert.ok(faults.length > 0, "nothing to inject");
   const failures: string[] = [];
+  const spared = new Set(faults.map(({ call }) => call));
   const work = async (): Promise<void> => {
     for (let fault; failures.length < ENOUGH && (fault = faults.shift()) !== undefined;) {
       const injection = injectionOf(fault);
       const tried = await attempt(peers, name, injection);
       made++;
       if (struck(tried.trace, fault) === undefined) missed++;
+      else spared.delete(fault.call);
       if (tried.wrong.length > 0) failures.push(told(replay(name, injection), tried));
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   assert.equal(failures.length, 0, `\n${failures.join("\n")}`);
+  assert.equal(spared.size, 0, `${replay(name)}: no fault has come to ${[...spared].join()}`);
 }
 
 describe("every system call fails once, with every errno of its man page", () => {

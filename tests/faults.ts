@@ -17,6 +17,8 @@
 // 4. It asks a multiplexer for the port that it was told, and an attempt that fails leaves no
 //    descriptor open.
 // 5. Whether it is a success, or which failure: `verdict` says so, call by call.
+// 6. What was to be injected was. Only a relay may be over before its fault: how many calls it makes
+//    depends on the pieces in which the bytes come.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -321,7 +323,18 @@ export function struck(trace: readonly string[], fault: Fault): string | undefin
   const found = callsOf(trace).find(
     ({ call, when }) => call === fault.call && when === fault.when,
   )?.line;
-  return fault.what.startsWith("signal=") || found?.endsWith("(INJECTED)") ? found : undefined;
+  const [kind, value] = fault.what.split("=");
+  // Behind exit_group there is nobody for a signal to come to.
+  const signalled = fault.call === "exit_group" || trace.some((l) => l.startsWith(`--- ${value} `));
+  return (kind === "signal" ? signalled : found?.endsWith("(INJECTED)")) ? found : undefined;
+}
+
+/** Which of the errnos that are part of a scenario were never injected. */
+function unfelt({ always = [] }: Scenario, trace: readonly string[]): string[] {
+  return always.filter((text) => {
+    const injected = new RegExp(`^${text.split(":")[0]}\\(.*\\(INJECTED\\)`);
+    return text.includes(":error=") && !trace.some((line) => injected.test(line));
+  });
 }
 
 /** preview1's numbers, by Linux's names (docs/abi.md, errno). */
@@ -430,6 +443,12 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
   const claim = (right: boolean, complaint: string): void => {
     if (!right) wrong.push(complaint);
   };
+  if (fault === undefined) {
+    const never = unfelt(scenario, trace);
+    claim(never.length === 0, `${never.join()} never came`);
+  } else if (scenario.relay === undefined) {
+    claim(line !== undefined, "the fault never came");
+  }
   const deadly = kind === "signal" && value === "SIGTERM" && line !== undefined;
   if (signal !== null || (deadly && fault?.call !== "exit_group")) {
     claim(
