@@ -19,6 +19,7 @@
 // 5. Whether it is a success, or which failure: `verdict` says so, call by call.
 // 6. What was to be injected was. Only a relay may be over before its fault: how many calls it makes
 //    depends on the pieces in which the bytes come.
+// 7. A wait that is interrupted again and again ends at its deadline.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -49,6 +50,8 @@ export const program = path.join(root, "dist/ssh-vsock-proxy");
 
 /** What hangs is killed then; nothing here takes so long by itself, however busy the machine is. */
 export const HANGS_MS = 30_000;
+/** Where a deadline is met: time enough for a busy machine to have begun the wait for it. */
+const DEADLINE_MS = 1000;
 /** A peer of which it was said that it is gone has left after this time. */
 const LEAVES_MS = 300;
 
@@ -128,13 +131,14 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     always: ["connect:error=EAGAIN:when=1"],
   },
   "full-queue": {
-    args: ({ folder }) => ["--fdpass", "--timeout=300ms", `unix${folder}/full`],
+    args: ({ folder }) => ["--fdpass", `--timeout=${DEADLINE_MS}ms`, `unix${folder}/full`],
     exit: 75,
     only: ["connect", "fcntl", "setsockopt"],
   },
   silence: {
     args: ({ multiplexer }) => [
-      ...["--fdpass", "--timeout=300ms", `vsock-mux${multiplexer.socket("silence")}`],
+      ...["--fdpass", `--timeout=${DEADLINE_MS}ms`],
+      `vsock-mux${multiplexer.socket("silence")}`,
     ],
     exit: 75,
     only: ["close", "ppoll", "recvmsg"],
@@ -443,6 +447,7 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
   const claim = (right: boolean, complaint: string): void => {
     if (!right) wrong.push(complaint);
   };
+  wrong.push(...(scenario.always ?? []).flatMap((injection) => overdue(injection, trace)));
   if (fault === undefined) {
     const never = unfelt(scenario, trace);
     claim(never.length === 0, `${never.join()} never came`);
@@ -515,6 +520,22 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
     );
   }
   return wrong;
+}
+
+/**
+ * Where each of many waits lasts a while and is interrupted then: whether there were more of them than
+ * the deadline has room for, however slow the machine is.
+ */
+function overdue(injection: string, trace: readonly string[]): string[] {
+  const [, name, delay] = /^(\w+):error=EINTR:delay_exit=(\d+):/.exec(injection) ?? [];
+  if (name === undefined) return [];
+  const ms = Number(delay) / 1000;
+  // With no time left at all it looks once more, for as long as there are signals.
+  const count = callsOf(trace).filter(
+    ({ call, line }) =>
+      call === name && /EINTR.*INJECTED/.test(line) && !line.includes("{tv_sec=0, tv_nsec=0}"),
+  ).length;
+  return count > 0 && count <= DEADLINE_MS / ms + 1 ? [] : [`${count} waits of ${ms} ms`];
 }
 
 /** Whether with this call the hand-over begins, or the relay: what fails then leaves its socket open. */
