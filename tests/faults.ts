@@ -219,7 +219,7 @@ function saysGone(scenario: Scenario, { what }: Fault): boolean {
   return scenario.relay !== undefined && GONE.some((name) => what === `error=${name}`);
 }
 
-export async function run(scenario: Scenario, peers: Peers, fault?: Fault): Promise<Run> {
+async function run(scenario: Scenario, peers: Peers, fault?: Fault): Promise<Run> {
   const own = mkdtempSync(path.join(peers.folder, "run-"));
   const injections = [...(scenario.always ?? []), ...(fault ? [injectionOf(fault)] : [])];
   // The executable stays the child of whoever starts this: strace goes beside it.
@@ -433,11 +433,21 @@ function verdict(scenario: Scenario, line: string, error: string): Verdict {
   return 71;
 }
 
+/** What comes of the call in `line` if it takes or gives so many bytes, and no more. */
+function shortVerdict(scenario: Scenario, line: string, bytes: number): Verdict {
+  if (line.startsWith("writev(2, ")) return "peace";
+  if (asksForPort(line)) return bytes < "CONNECT 22\n".length ? 71 : "any";
+  if (scenario.relay !== undefined || !line.startsWith("recvmsg(") || bytes > 0) return "any";
+  return line.includes("MSG_PEEK") ? 69 : 76;
+}
+
+const asksForPort = (line: string): boolean => line.includes('iov_base="CONNECT');
+
 const statuses = [0, 64, 68, 69, 71, 75, 76, 77];
 const step = /^ssh-vsock-proxy: \P{Cc}+: \d+\.\d{3} ms: \P{Cc}+$/u;
 
 /** What is wrong with a run; nothing if it has kept the rules at the head of this file. */
-export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
+function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
   const { exit, signal, hung, stderr, fds, output, trace } = run;
   if (hung)
     return [`it hangs: killed after ${HANGS_MS / 1000} s, in ${callsOf(trace).at(-1)?.line}`];
@@ -468,7 +478,8 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
   const error = kind === "error" ? value : "";
   let expected: Verdict = "peace";
   if (line !== undefined && kind === "error") expected = verdict(scenario, line, error);
-  if (line !== undefined && kind === "retval") expected = "any";
+  const isShort = line !== undefined && kind === "retval";
+  if (isShort) expected = shortVerdict(scenario, line, Number(value));
   // The peer leaves all the same, be the relay over or not.
   const leaves = expected === "peace" && fault !== undefined && saysGone(scenario, fault);
   if (expected === "peace") expected = scenario.exit;
@@ -483,11 +494,17 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
   const deaf = scenario.ssh?.stderr === "closed" || (own && !["EINTR", "EAGAIN"].includes(error));
   const steps = lines.slice(0, exit === 0 ? -1 : -2);
   const last = lines.at(-2) ?? "";
+  if (!deaf || isShort) claim(lines.at(-1) === "", "stderr does not end with a newline");
+  const cut = cutShort(trace);
+  claim(cut === undefined, `it is not the rest of this line that stderr gets next: ${cut}`);
+  if (isShort && asksForPort(line)) {
+    const told = last.endsWith(": the multiplexer's socket took only a part of CONNECT");
+    claim(told, `a request that was sent in part is told by other words: ${last}`);
+  }
   if (!deaf) {
     const progress = /^ssh-vsock-proxy: waiting for \P{Cc}+$/u;
     const verbose = (text: string): boolean =>
       (scenario.verbose === true && step.test(text)) || progress.test(text);
-    claim(lines.at(-1) === "", "stderr does not end with a newline");
     claim(steps.every(verbose), "stderr holds more than it should");
     if (exit !== 0) {
       claim(/^ssh-vsock-proxy: \P{Cc}+$/u.test(last), "stderr has no clean line of the failure");
@@ -495,7 +512,7 @@ export function judge(scenario: Scenario, run: Run, fault?: Fault): string[] {
     }
   }
 
-  const asks = trace.filter((text) => text.includes('iov_base="CONNECT'));
+  const asks = trace.filter(asksForPort);
   const asksWrongly = asks.find((text) => !text.includes('iov_base="CONNECT 22\\n"'));
   claim(asksWrongly === undefined, `it asks for another port: ${asksWrongly}`);
   const left = leftOpen(trace);
@@ -536,6 +553,16 @@ function overdue(injection: string, trace: readonly string[]): string[] {
       call === name && /EINTR.*INJECTED/.test(line) && !line.includes("{tv_sec=0, tv_nsec=0}"),
   ).length;
   return count > 0 && count <= DEADLINE_MS / ms + 1 ? [] : [`${count} waits of ${ms} ms`];
+}
+
+/** A write to stderr that took less than was there, and that the rest does not follow. */
+function cutShort(trace: readonly string[]): string | undefined {
+  const writes = trace.filter((line) => line.startsWith("writev(2, "));
+  return writes.find((line, i) => {
+    const [, size, taken] = /iov_len=(\d+)\}\], 1\) = (\d+)/.exec(line) ?? [];
+    const rest = Number(size) - Number(taken);
+    return rest > 0 && !writes[i + 1]?.includes(`iov_len=${rest}}`);
+  });
 }
 
 /** Whether with this call the hand-over begins, or the relay: what fails then leaves its socket open. */
