@@ -132,11 +132,23 @@ describe("a system call answers less than was asked for", () => {
     tryAll("vsock-mux/", (call) => (call === "recvmsg" ? ["retval=0"] : [])));
 });
 
-/** The executable as ssh's command, and its process; strace beside it makes every signal felt. */
+/** So many signals make a storm, of the hundred or so that there is time for. */
+const STORM = 10;
+/** A wait that a signal has ended, and the next line of strace's. */
+const interrupted = /^(connect|ppoll)\(.* (EINTR|ERESTARTNOHAND) .*\n--- SIGWINCH /gm;
+/** x86-64's number of connect(2). */
+const CONNECT = 42;
+
+/**
+ * The executable as ssh's command, and its process. What is ignored unless there is a handler, as
+ * SIGWINCH is, comes only to a process that is traced (sig_ignored in the kernel's signal.c): there it
+ * ends connect(2) with EINTR, and ppoll(2), which the kernel begins again for what is left of its time.
+ */
 function start(args: string[], options: PlaySshOptions = {}, traced = false) {
   const own = mkdtempSync(path.join(peers.folder, "real-"));
   const file = path.join(own, "pid");
-  const strace = traced ? [tool("strace"), "-D", "-qq", "-o", path.join(own, "strace")] : [];
+  const log = path.join(own, "strace");
+  const strace = traced ? [tool("strace"), "-D", "-qq", "-o", log] : [];
   const shell = ["/bin/sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', file];
   const outcome = playSsh([...shell, ...strace, program, ...args], options);
   let over = false;
@@ -147,14 +159,23 @@ function start(args: string[], options: PlaySshOptions = {}, traced = false) {
   };
   return {
     outcome,
-    /** Sends each of the signals in turn, `every` milliseconds one, until it has ended. */
+    /** Sends the signals in turn, `every` milliseconds one, until it has ended; enough are felt. */
     async storm(signals: NodeJS.Signals[], every: number): Promise<Outcome> {
       const target = await pid();
-      for (let i = 0; !over; i++) {
-        send(target, signals[i % signals.length] as NodeJS.Signals);
+      let sent = 0;
+      for (; !over; sent++) {
+        send(target, signals[sent % signals.length] as NodeJS.Signals);
         await sleep(every);
       }
+      const { stderr } = await outcome;
+      const felt = traced ? [...readFileSync(log, "latin1").matchAll(interrupted)].length : sent;
+      assert.ok(felt >= STORM, `${felt} of ${sent} signals were felt: ${stderr}`);
       return outcome;
+    },
+    /** Until it waits for a place in a socket's queue. */
+    async queues(): Promise<void> {
+      const file = `/proc/${await pid()}/syscall`;
+      while (!readFileSync(file, "latin1").startsWith(`${CONNECT} `)) await sleep(1);
     },
     async send(signal: NodeJS.Signals): Promise<void> {
       if (!over) send(await pid(), signal);
@@ -222,10 +243,13 @@ describe("signals while it waits", () => {
       const listener = await listen(at, { mode: "full" });
       try {
         const running = start(["--timeout=60s", `unix${at}`], talk, traced);
-        setTimeout(() => {
+        const open = async () => {
+          await running.queues();
+          await sleep(300);
           listener.open();
-        }, 300);
-        handedOver(await running.storm(signals, 5));
+        };
+        const [outcome] = await Promise.all([running.storm(signals, 5), open()]);
+        handedOver(outcome);
       } finally {
         await listener.close();
       }
