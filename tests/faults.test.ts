@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import net from "node:net";
@@ -38,6 +39,8 @@ import { documentedCalls } from "./support/system-calls";
 const AT_ONCE = 8;
 /** So many failures of a scenario are told. */
 const ENOUGH = 5;
+/** Ten times what the longest of them takes. */
+const limit = { timeout: 900_000 };
 
 let peers: Peers & { close: () => Promise<void> };
 let made = 0;
@@ -92,7 +95,7 @@ async function tryAll(name: string, injections: Injections): Promise<void> {
   assert.equal(spared.size, 0, `${replay(name)}: no fault has come to ${[...spared].join()}`);
 }
 
-describe("every system call fails once, with every errno of its man page", () => {
+describe("every system call fails once, with every errno of its man page", limit, () => {
   it("there are errnos for every call that docs/standalone.md lists", () => {
     assert.deepEqual(listedCalls, documentedCalls());
   });
@@ -107,14 +110,14 @@ describe("every system call fails once, with every errno of its man page", () =>
   });
 });
 
-describe("a signal comes with each system call", () => {
+describe("a signal comes with each system call", limit, () => {
   for (const name of Object.keys(scenarios)) {
     it(`${name}: SIGWINCH is nothing, SIGTERM the end`, () =>
       tryAll(name, () => ["signal=SIGWINCH", "signal=SIGTERM"]));
   }
 });
 
-describe("a system call answers less than was asked for", () => {
+describe("a system call answers less than was asked for", limit, () => {
   /** Every length up to that of the only buffer, or only every so many. */
   function lengths(line: string, first: number, step: number): string[] {
     const size = Number(/iov_len=(\d+)/.exec(line)?.[1]);
@@ -154,7 +157,10 @@ function start(args: string[], options: PlaySshOptions = {}, traced = false) {
   let over = false;
   void outcome.finally(() => (over = true)).catch(() => undefined);
   const pid = async (): Promise<number> => {
-    while (!existsSync(file)) await sleep(1);
+    while (!existsSync(file)) {
+      if (over) assert.fail(`it has not begun: ${(await outcome).stderr}`);
+      await sleep(1);
+    }
     return Number(readFileSync(file, "utf8"));
   };
   return {
@@ -216,7 +222,7 @@ function lasted({ exitNs }: Outcome, ms: number): void {
   assert.ok(exitNs >= ms * 1e6 && exitNs < (ms + 10_000) * 1e6, `${exitNs / 1e6} ms for ${ms}`);
 }
 
-describe("signals while it waits", () => {
+describe("signals while it waits", limit, () => {
   const storms: [string, NodeJS.Signals[], boolean][] = [
     ["200 SIGWINCH a second", ["SIGWINCH"], true],
     ["SIGSTOP and SIGCONT, 200 a second", ["SIGSTOP", "SIGCONT"], false],
@@ -289,7 +295,7 @@ describe("signals while it waits", () => {
   }
 });
 
-describe("limits", () => {
+describe("limits", limit, () => {
   const limited = (limit: string, args: string[], env?: NodeJS.ProcessEnv): Promise<Outcome> =>
     playSsh([tool("prlimit"), limit, program, ...args], { ...talk, ...(env && { env }) });
 
@@ -348,14 +354,21 @@ describe("limits", () => {
   });
 });
 
-describe("a peer that is killed", () => {
+describe("a peer that is killed", limit, () => {
+  const children: ChildProcess[] = [];
+  after(() => {
+    // Those that nobody has connected to.
+    for (const child of children) child.kill();
+  });
   /** Starts one that dies at `step`; gives its socket. */
   async function mortal(step: string): Promise<string> {
     const at = path.join(mkdtempSync(path.join(peers.folder, "mortal-")), "s");
     const child = spawn(await compile("mortal-peer"), [at, step], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    await once(child.stdout, "data");
+    children.push(child);
+    const told = await Promise.race([once(child.stdout, "data"), once(child, "close")]);
+    assert.equal(String(told[0]), "ready\n");
     return at;
   }
   const multiplexers: [string, number, RegExp][] = [
@@ -425,7 +438,7 @@ function startRelay(args: string[], input: Buffer | string = "") {
   return { stdin, stdout, output, ended };
 }
 
-describe("an ssh that is killed", () => {
+describe("an ssh that is killed", limit, () => {
   it("before the hand-over: 71", async () => {
     const outcome = await playSsh([program, `unix${peers.folder}/s`], { gone: true });
     failed(outcome, 71, /ssh went away/);
@@ -474,7 +487,7 @@ describe("an ssh that is killed", () => {
   });
   it("whoever reads a relay's output is gone, whoever writes its input is not: 71", async () => {
     const relay = startRelay([`unix${peers.folder}/s`]);
-    await once(relay.stdout, "data");
+    await Promise.race([once(relay.stdout, "data"), relay.ended]);
     relay.stdout.destroy();
     const { exit, signal, stderr } = await relay.ended;
     assert.deepEqual({ exit, signal }, { exit: 71, signal: null });
