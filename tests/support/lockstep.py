@@ -503,7 +503,10 @@ def play(request):
             answer = {"failed": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
         os._exit(0)
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        print(json.dumps({"failed": f"the run's process has ended with {code}"}), flush=True)
     shutil.rmtree(top, ignore_errors=True)
 
 
