@@ -12,7 +12,8 @@
 //   (Names in support/lockstep.ts). Nothing else is masked, put in order or left out.
 // - What goes on within one import, sock_relay above all: of it the bytes at both ends are compared.
 // - A run in which the machine stands still for so long that a deadline passes before the peer's next
-//   piece is looked at: then the program sees both at once. It is played again, and counted.
+//   piece is looked at: then the program sees both at once. It is counted, and its script played again
+//   on both hosts, with twice the time.
 //
 // No script connects to an AF_VSOCK address: not every machine has one that could be connected to.
 // They end before sock_open, and tests/hosts.test.ts compares what comes behind it, in the guest.
@@ -285,13 +286,13 @@ function multiplexer(random: Random, attempt: Attempt, text: string): boolean {
   return end.length === 0;
 }
 
-function handshake(random: Random, draft: Draft, number: number): void {
+function handshake(random: Random, draft: Draft, number: number, slack: number): void {
   lead(random, draft, "vsock-mux", number);
   const [attempt] = draft.attempts as [Attempt];
   const text = answer(random);
   const silent = multiplexer(random, attempt, text);
   // The deadline is to be met where the peer says no more, and nowhere before.
-  if (silent) limit(random, draft, text === "" ? 10 + random.below(20) : 200);
+  if (silent) limit(random, draft, text === "" ? 10 + random.below(20) : 200 * slack);
   else if (random.percent(20)) limit(random, draft, random.of([5000, 60_000, 86_400_000]));
   descriptor1(random, draft);
 }
@@ -373,7 +374,7 @@ function relay(random: Random, draft: Draft, number: number): void {
 }
 
 /** A machine that boots: attempts that fail, until one does not or nothing helps any more. */
-function boots(random: Random, draft: Draft, number: number): void {
+function boots(random: Random, draft: Draft, number: number, slack: number): void {
   const scheme = random.of(["unix", "vsock-mux"] as const);
   lead(random, draft, scheme, number);
   const wait = random.of(["10m", "600", "1440m"]);
@@ -402,6 +403,10 @@ function boots(random: Random, draft: Draft, number: number): void {
   ];
   draft.stdout = random.of(["unix", "unix", "pipe", "file"]);
   if (draft.stdout === "file") draft.leaves = 0;
+  // Each pause is twice as long as the one before, and in one of them somebody leaves.
+  const later = draft.leaves > 0 ? Math.log2(slack) : 0;
+  draft.leaves += later;
+  draft.attempts.unshift(...Array<Attempt>(later).fill(draft.attempts[0] as Attempt));
   if (draft.stdout !== "unix") draft.relay = { first: hex(banner), until: 0, last: "" };
   if (random.percent(30)) {
     draft.stderr = "terminal";
@@ -419,12 +424,13 @@ const subjects = [
   [12, boots],
 ] as const;
 
-export function makeScript(seed: number, number: number): Script {
+/** With `slack`, a power of 2, times as long as usual for what has to come before a time is over. */
+export function makeScript(seed: number, number: number, slack = 1): Script {
   const random = new Random(seed, number);
   const draft = emptyDraft();
   let rest = random.below(100);
   for (const [share, subject] of subjects) {
-    if (rest < share && rest >= 0) subject(random, draft, number);
+    if (rest < share && rest >= 0) subject(random, draft, number, slack);
     rest -= share;
   }
   // A terminal has room for a few lines, and an address of 4 KiB for no -v.
@@ -439,12 +445,11 @@ export const hosts = {
   "the Node host": [process.execPath, path.join(trace, "cli.cjs")],
   "the standalone host": [path.join(trace, "ssh-vsock-proxy")],
 };
-type Host = keyof typeof hosts;
 
 /** Of so many scripts one is played twice on each host. */
 const TWICE = 20;
-/** How often a run is played again because the machine stood still. */
-const PATIENCE = 10;
+/** In so many runs the machine may stand still: the last silence has 51 s, and a run 60 (LIMIT). */
+const PATIENCE = 9;
 
 export interface Comparison {
   number: number;
@@ -490,28 +495,34 @@ export async function compareAll(seed: number, numbers: readonly number[]): Prom
   return results;
 }
 
+/** The script's runs on both hosts, up to one in which the machine stands still. */
+async function playAll(lockstep: Lockstep, script: Script, twice: boolean): Promise<Played[]> {
+  const played: Played[] = [];
+  for (const again of twice ? ["", ", again"] : [""]) {
+    for (const [host, command] of Object.entries(hosts)) {
+      const outcome = outcomeOf(await lockstep.play(command, script), script);
+      played.push({ ...outcome, host: host + again });
+      if (outcome.stalled) return played;
+    }
+  }
+  return played;
+}
+
 async function compare(lockstep: Lockstep, seed: number, number: number): Promise<Comparison> {
-  const script = makeScript(seed, number);
   const result: Comparison = { number, exit: NaN, imports: 0, stalled: 0, difference: undefined };
-  const play = async (host: Host, again = ""): Promise<Played> => {
+  const play = async (): Promise<Played[]> => {
     while (result.stalled < PATIENCE) {
-      const outcome = outcomeOf(await lockstep.play(hosts[host], script), script);
-      if (!outcome.stalled) return { ...outcome, host: host + again };
+      const script = makeScript(seed, number, 2 ** result.stalled);
+      const played = await playAll(lockstep, script, number % TWICE === 0);
+      if (!played.some(({ stalled }) => stalled)) return played;
       result.stalled++;
     }
-    throw new Error(`${host}: the machine stood still in ${PATIENCE} runs`);
+    throw new Error(`the machine stood still in ${PATIENCE} runs`);
   };
   try {
-    const first = await play("the standalone host");
+    const [first, ...others] = (await play()) as [Played, ...Played[]];
     result.exit = first.exit;
     result.imports = first.imports;
-    const others = [await play("the Node host")];
-    if (number % TWICE === 0) {
-      others.push(
-        await play("the standalone host", ", again"),
-        await play("the Node host", ", again"),
-      );
-    }
     const differences = others.map((other) => differenceOf(first, other));
     result.difference = differences.find((difference) => difference !== undefined);
   } catch (error) {
