@@ -263,23 +263,34 @@ describe("signals while it waits", limit, () => {
   }
 
   it("stopped beyond its deadline, it takes the answer that has come meanwhile", async () => {
-    const address = `vsock-mux${peers.multiplexer.socket("bytewise")}`;
-    const running = start(["--timeout=900ms", address], talk);
-    await sleep(50);
+    // A multiplexer that has read the request, and answers when it is told to.
+    const at = path.join(peers.folder, "multiplexer");
+    const server = net.createServer().listen(at).unref();
+    const asked = async (): Promise<net.Socket> => {
+      const [guest] = (await once(server, "connection")) as [net.Socket];
+      await once(guest, "data");
+      return guest.on("error", () => undefined);
+    };
+    const running = start(["--timeout=2s", `vsock-mux${at}`], talk);
+    const ended = running.outcome.then(({ stderr }) => assert.fail(stderr));
+    const guest = await Promise.race([asked(), ended]);
     await running.send("SIGSTOP");
-    await sleep(1500);
+    guest.write(`OK 22\n${greeting}`);
+    guest.pipe(guest);
+    await sleep(2100);
     await running.send("SIGCONT");
-    const outcome = await running.outcome;
-    if (outcome.exit === 0) handedOver(outcome);
-    else failed(outcome, 75, /in the middle of the multiplexer's OK line/);
+    handedOver(await running.outcome);
   });
   it("stopped beyond its deadline in a full queue, it ends as soon as it goes on", async () => {
-    const running = start(["--timeout=300ms", `unix${peers.folder}/full`]);
-    await sleep(100);
+    const running = start(["--timeout=5s", `unix${peers.folder}/full`]);
+    await running.queues();
     await running.send("SIGSTOP");
-    await sleep(700);
+    await sleep(5100);
     await running.send("SIGCONT");
+    const since = performance.now();
     failed(await running.outcome, 75, /queue is full/);
+    const ms = performance.now() - since;
+    assert.ok(ms < 4000, `${ms} ms, as if the deadline were a new one`);
   });
 
   for (const [name, call] of [
