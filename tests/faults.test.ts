@@ -3,7 +3,8 @@
 // man page has, or comes with a signal, and some answer less than was asked for. For real it is put
 // under limits, stopped, and met by peers and by an ssh that are killed.
 //
-// A failure of an injected run ends with the command that makes that run again.
+// A failure of an injected run ends with the command that makes that run again; any failure is
+// followed by the one that runs its test alone.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -12,7 +13,8 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
+import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { ensureTools, tool } from "../scripts/tools";
@@ -55,6 +57,14 @@ before(async () => {
 after(async () => {
   await peers.close();
   console.log(`# ${made} runs with a fault, and ${missed} that ended before theirs`);
+});
+
+afterEach((context) => {
+  // Since Node 20.12; @types/node leaves it out.
+  const test = context as TestContext & { error?: unknown };
+  if (!test.error) return;
+  const pattern = test.name.replaceAll(/[^\w ,:-]/g, ".");
+  test.diagnostic(`npx tsx --test --test-name-pattern '${pattern}' tests/faults.test.ts`);
 });
 
 /** A failure: the command that makes it again, and what that shows. */
