@@ -264,7 +264,8 @@ async function serve(at: string, leaves: boolean): Promise<() => void> {
     socket.pipe(socket);
     if (leaves) setTimeout(() => socket.destroy(), LEAVES_MS);
   });
-  await once(server.listen(at), "listening");
+  // Where the run fails to start, the tests end all the same.
+  await once(server.listen(at).unref(), "listening");
   return () => {
     for (const socket of sockets) socket.destroy();
     server.close();
