@@ -397,6 +397,8 @@ const spare: readonly RegExp[] = [
   /^newfstatat\(/,
   // Whether a peer that has ended its sending is gone as a whole.
   /^sendmsg\(.*msg_iov=NULL/,
+  // Whether it went without a farewell.
+  /^getsockopt\(\d+, SOL_SOCKET, SO_ERROR, /,
 ];
 
 /** Calls that are made again after a signal, and those that say later what is not there yet. */
