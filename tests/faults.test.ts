@@ -149,8 +149,9 @@ describe("a system call answers less than was asked for", limit, () => {
 const STORM = 10;
 /** A wait that a signal has ended, and the next line of strace's. */
 const interrupted = /^(connect|ppoll)\(.* (EINTR|ERESTARTNOHAND) .*\n--- SIGWINCH /gm;
-/** x86-64's number of connect(2). */
+/** x86-64's numbers of connect(2) and ppoll(2). */
 const CONNECT = 42;
+const PPOLL = 271;
 
 /**
  * The executable as ssh's command, and its process. What is ignored unless there is a handler, as
@@ -188,10 +189,10 @@ function start(args: string[], options: PlaySshOptions = {}, traced = false) {
       assert.ok(felt >= STORM, `${felt} of ${sent} signals were felt: ${stderr}`);
       return outcome;
     },
-    /** Until it waits for a place in a socket's queue. */
-    async queues(): Promise<void> {
+    /** Until it waits in the system call of this number. */
+    async waitsIn(call: number): Promise<void> {
       const file = `/proc/${await pid()}/syscall`;
-      while (!readFileSync(file, "latin1").startsWith(`${CONNECT} `)) await sleep(1);
+      while (!readFileSync(file, "latin1").startsWith(`${call} `)) await sleep(1);
     },
     async send(signal: NodeJS.Signals): Promise<void> {
       if (!over) send(await pid(), signal);
@@ -260,7 +261,7 @@ describe("signals while it waits", limit, () => {
       try {
         const running = start(["--timeout=60s", `unix${at}`], talk, traced);
         const open = async () => {
-          await running.queues();
+          await running.waitsIn(CONNECT);
           await sleep(300);
           listener.open();
         };
@@ -272,18 +273,22 @@ describe("signals while it waits", limit, () => {
     });
   }
 
-  it("stopped beyond its deadline, it takes the answer that has come meanwhile", async () => {
-    // A multiplexer that has read the request, and answers when it is told to.
-    const at = path.join(peers.folder, "multiplexer");
+  /** A multiplexer has read the request, and answers when it is told to. */
+  async function startAsking(timeout: string) {
+    const at = path.join(mkdtempSync(path.join(peers.folder, "asked-")), "s");
     const server = net.createServer().listen(at).unref();
     const asked = async (): Promise<net.Socket> => {
       const [guest] = (await once(server, "connection")) as [net.Socket];
       await once(guest, "data");
       return guest.on("error", () => undefined);
     };
-    const running = start(["--timeout=2s", `vsock-mux${at}`], talk);
+    const running = start([`--timeout=${timeout}`, `vsock-mux${at}`], talk);
     const ended = running.outcome.then(({ stderr }) => assert.fail(stderr));
-    const guest = await Promise.race([asked(), ended]);
+    return { running, guest: await Promise.race([asked(), ended]) };
+  }
+
+  it("stopped beyond its deadline, it takes the answer that has come meanwhile", async () => {
+    const { running, guest } = await startAsking("2s");
     await running.send("SIGSTOP");
     guest.write(`OK 22\n${greeting}`);
     guest.pipe(guest);
@@ -291,16 +296,24 @@ describe("signals while it waits", limit, () => {
     await running.send("SIGCONT");
     handedOver(await running.outcome);
   });
-  it("stopped beyond its deadline in a full queue, it ends as soon as it goes on", async () => {
-    const running = start(["--timeout=5s", `unix${peers.folder}/full`]);
-    await running.queues();
+
+  /** It waits, and is stopped beyond its deadline of 5 s: it ends soon after it goes on. */
+  async function endsSoon(running: ReturnType<typeof start>, call: number, reason: RegExp) {
+    await running.waitsIn(call);
     await running.send("SIGSTOP");
     await sleep(5100);
     await running.send("SIGCONT");
     const since = performance.now();
-    failed(await running.outcome, 75, /queue is full/);
+    failed(await running.outcome, 75, reason);
     const ms = performance.now() - since;
     assert.ok(ms < 4000, `${ms} ms, as if the deadline were a new one`);
+  }
+  it("stopped beyond its deadline in a full queue, it ends as soon as it goes on", async () => {
+    await endsSoon(start(["--timeout=5s", `unix${peers.folder}/full`]), CONNECT, /queue is full/);
+  });
+  it("stopped beyond its deadline while a multiplexer is silent, it ends soon", async () => {
+    const { running } = await startAsking("5s");
+    await endsSoon(running, PPOLL, /no answer from the multiplexer/);
   });
 
   for (const [name, call] of [

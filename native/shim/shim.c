@@ -143,14 +143,17 @@ uint64_t shim_now(void) {
 
 int shim_poll(struct pollfd *entries, unsigned count, uint64_t deadline) {
     for (;;) {
-        struct timespec rest;
-        if (deadline != SHIM_NEVER) {
-            uint64_t now = shim_now();
-            uint64_t left = deadline > now ? deadline - now : 0;
-            rest.tv_sec = (time_t)(left / SHIM_SECOND);
-            rest.tv_nsec = (long)(left % SHIM_SECOND);
-        }
-        int ready = ppoll(entries, count, deadline != SHIM_NEVER ? &rest : NULL, NULL);
-        if (ready >= 0 || errno != EINTR) return ready;
+        const uint64_t now = deadline == SHIM_NEVER ? 0 : shim_now();
+        const uint64_t left = deadline > now ? deadline - now : 0;
+        // A process that was stopped goes on with what ppoll(2) had left, however late it is: so
+        // that is never much.
+        const uint64_t part = left < SHIM_SECOND ? left : SHIM_SECOND;
+        const struct timespec rest = {
+            .tv_sec = (time_t)(part / SHIM_SECOND),
+            .tv_nsec = (long)(part % SHIM_SECOND),
+        };
+        const int ready = ppoll(entries, count, deadline != SHIM_NEVER ? &rest : NULL, NULL);
+        if (ready > 0 || (ready == 0 && part == left)) return ready;
+        if (ready < 0 && errno != EINTR) return ready;
     }
 }
