@@ -1,5 +1,5 @@
-// The log file: each line of stderr but the progress, and each step whether it is told there or not, with the time
-// and the process in front. For where stderr is thrown away (ssh's ControlPersist).
+// The log file: each line of stderr but the progress, and each step whether it is told there or not,
+// with the time and the process in front. For where stderr is thrown away (ssh's ControlPersist).
 
 import {
   clock_time_get,

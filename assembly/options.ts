@@ -89,12 +89,12 @@ export const name = changetype<Text>(memory.data(8, 4));
 export const culprit = changetype<Text>(memory.data(8, 4));
 /** The option's value, where it is the next argument. */
 export const culpritValue = changetype<Text>(memory.data(8, 4));
-/** Whether what is wrong stands in SSH_VSOCK_PROXY_OPTIONS. */
+/** Whether what a failure is about stands in SSH_VSOCK_PROXY_OPTIONS. */
 export let inVariable: bool = false;
 /** Whether a terminal would know how to move its cursor: TERM is set, and not to `dumb`. */
 export let cursorMoves: bool = false;
 
-/** Whether `logFile` comes from there. */
+/** Whether `logFile` stands in SSH_VSOCK_PROXY_OPTIONS. */
 let logInVariable: bool = false;
 
 const SIZES = memory.data(16, 4);
@@ -234,7 +234,7 @@ function parseValue(option: i32, at: usize, end: usize): Code {
   return code;
 }
 
-/** What is wrong is the log file. */
+/** Makes the log file what a failure is about, and says where it stands. */
 export function blameLog(): void {
   memory.copy(changetype<usize>(culprit), changetype<usize>(logFile), offsetof<Text>());
   culpritValue.at = 0;
