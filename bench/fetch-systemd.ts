@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 
-import { ensureTools } from "../scripts/tools";
+import { ensureTools } from "../tests/support/tools";
 import { root } from "../tests/support/proxy";
 import { race, withSockets } from "./harness";
 import { description, fetched } from "./systemd";

@@ -8,7 +8,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 
 import { root } from "../tests/support/proxy";
-import { tool } from "../scripts/tools";
+import { tool } from "../tests/support/tools";
 
 /** Where everything goes that the benchmark makes. */
 export const build = path.join(root, "build/bench");
@@ -173,7 +173,7 @@ export async function race(
   sockets: Sockets,
   options: RaceOptions,
 ): Promise<Run[][]> {
-  const found = await measure("race", raceArguments(sockets, options), raceLines(commands));
+  const found = await measure("latency", raceArguments(sockets, options), raceLines(commands));
   return found.map((runs) =>
     runs.map(([handedOver = NaN, ended = NaN, greeted = NaN, cpu = NaN]) => ({
       handedOverMs: handedOver / 1e6,
@@ -191,7 +191,7 @@ export async function memory(
   options: RaceOptions,
 ): Promise<number[][]> {
   const words = [...raceArguments(sockets, options), "--memory"];
-  const found = await measure("race", words, raceLines(commands));
+  const found = await measure("latency", words, raceLines(commands));
   return found.map((runs) => runs.flat());
 }
 
@@ -202,7 +202,7 @@ export async function crowd(
   options: { rounds: number; processor: number },
 ): Promise<CrowdRun[][]> {
   const found = await measure(
-    "crowd",
+    "concurrency",
     ["--folder", sockets.folder, "--rounds", options.rounds, "--processor", options.processor],
     crowds.map(({ size, name, argv }) => [String(size), name, ...argv]),
   );

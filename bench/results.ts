@@ -6,7 +6,7 @@ import path from "node:path";
 import { spawnSync } from "node:child_process";
 
 import { root } from "../tests/support/proxy";
-import { tool } from "../scripts/tools";
+import { tool } from "../tests/support/tools";
 import type { CrowdRun, Idling, Route } from "./harness";
 
 export type Scheme = "unix/" | "vsock-mux/";

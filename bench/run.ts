@@ -20,7 +20,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
-import { ensureTools, tool } from "../scripts/tools";
+import { ensureTools, tool } from "../tests/support/tools";
 import { allowedProcessors } from "../tests/support/processors";
 import { root } from "../tests/support/proxy";
 import { build, crowd, idle, memory, race, transfer, withSockets } from "./harness";

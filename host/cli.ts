@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // The command: proxy.wasm with the addon's imports. Every millisecond here is one that ssh waits, so
-// nothing is loaded that it does not need; what the command does stands in assembly/proxy.ts, and it
+// nothing is loaded that it does not need; what the command does stands in assembly/proxy/index.ts, and it
 // ends the process from there.
 
-import { Exit } from "../assembly/code";
+import { Exit } from "../assembly/codes";
 import proxyWasm from "../dist/proxy.wasm";
 import { loadAddon } from "./addon";
 import { importsOf } from "./imports";

@@ -3,8 +3,8 @@
 // while it looks at them.
 
 import coreWasm from "../dist/core.wasm";
-import { Argument, Code, Field, Scheme } from "../assembly/code";
-import { MEANINGS } from "../assembly/texts";
+import { Argument, Code, Field, Scheme } from "../assembly/codes";
+import { MEANINGS } from "../assembly/messages";
 
 /** The exports of core.wasm; docs/abi.md says what they do. */
 interface Core {
@@ -55,7 +55,7 @@ export interface Address {
 export class AddressError extends Error {
   override name = "AddressError";
   constructor(
-    /** The name of a Code (assembly/code.ts), such as "BadCid". */
+    /** The name of a Code (assembly/codes.ts), such as "BadCid". */
     readonly code: string,
     /** Which argument is wrong. */
     readonly argument: "address" | "port" | "name",
@@ -71,7 +71,7 @@ export class AddressError extends Error {
 export class HandshakeError extends Error {
   override name = "HandshakeError";
   constructor(
-    /** The name of a Code (assembly/code.ts), such as "EndOfFile". */
+    /** The name of a Code (assembly/codes.ts), such as "EndOfFile". */
     readonly code: string,
     /** Bytes of the answer that were right. */
     readonly offset: number,
@@ -276,7 +276,7 @@ export class Handshake {
   /**
    * The host's deadline has passed.
    *
-   * @throws HandshakeError Silence, SilenceWithinLine, unless done
+   * @throws HandshakeError ReplyTimeout, ReplyTimeoutWithinLine, unless done
    */
   deadline(): void {
     this.#visit(() => {

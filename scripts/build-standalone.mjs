@@ -187,7 +187,7 @@ function build({ program, target, trace, libc, output }) {
   const flags = [...compilerFlags, `-I${generated}`];
   mkdirSync(path.dirname(output), { recursive: true });
   if (trace) {
-    files.push("native/shim/trace.c");
+    files.push("native/trace/trace.c");
     flags.push(...imports().map((name) => `-Wl,--wrap=shim_${name}`));
   }
   try {

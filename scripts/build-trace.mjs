@@ -1,5 +1,5 @@
 // Builds the debug builds of both hosts into build/trace, where SHIM_TRACE names a file to which each
-// import is written (native/shim/trace.c): ssh-vsock-proxy, cli.cjs and the addon. `npm run build`
+// import is written (native/trace/trace.c): ssh-vsock-proxy, cli.cjs and the addon. `npm run build`
 // comes before: what differs from its hosts is trace.c, and nothing else.
 //
 // The addon is linked out of the objects of the release build. The functions of trace.c tell by
@@ -43,7 +43,7 @@ function buildAddon(addon) {
   const trace = `${addon}.o`;
   const compiler = process.env["CC"] ?? "cc";
   const language = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-fvisibility=hidden"];
-  run(compiler, [...language, "-Wall", "-Wextra", "-c", "native/shim/trace.c", "-o", trace]);
+  run(compiler, [...language, "-Wall", "-Wextra", "-c", "native/trace/trace.c", "-o", trace]);
   const functions = run("nm", ["--defined-only", "--format=posix", trace]);
   const wraps = [...functions.matchAll(/^__wrap_(\w+) T/gm)].map(
     ([, name]) => `-Wl,--wrap=${name}`,

@@ -16,7 +16,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { mergeSegments } from "./merge-segments.mjs";
+import { mergeSegments } from "./asc/merge-segments.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const require = createRequire(import.meta.url);
@@ -30,11 +30,11 @@ function wasm(name) {
   // configuration names in node_modules alone.
   node(
     path.join(path.dirname(require.resolve("assemblyscript/package.json")), "bin/asc.js"),
-    `assembly/${name}.ts`,
+    `assembly/${name}/index.ts`,
     "--target",
     name,
     "--transform",
-    "./scripts/ascii-literals.mjs",
+    "./scripts/asc/ascii-literals.mjs",
   );
   const file = path.join(root, `dist/${name}.wasm`);
   writeFileSync(file, mergeSegments(readFileSync(file)));

@@ -1,5 +1,5 @@
 // proxy.wasm, translated to C by wasm2c, as an executable: the shim's imports, a memory, and what a
-// trap says. What the command does stands in assembly/proxy.ts, and it ends the process from there.
+// trap says. What the command does stands in assembly/proxy/index.ts, and it ends the process from there.
 
 #include <fcntl.h>
 #include <poll.h>

@@ -8,7 +8,7 @@
 // 4. The same texts have the same outcome twice, whatever the record held before.
 // 5. A pointer and length outside of the memory are answered by Fault, and nothing is written.
 //
-// What the outcome should be, tests/model.ts says, for all that this target has found worth keeping.
+// What the outcome should be, tests/core/model.ts says, for all that this target has found worth keeping.
 //
 // An input (tests/fuzz/inputs.ts writes and reads it, too):
 //

@@ -8,7 +8,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
-import { ensureTools, tool } from "../../scripts/tools";
+import { ensureTools, tool } from "../support/tools";
 import { root } from "../support/proxy";
 import { translate } from "../support/wasm2c";
 

@@ -34,9 +34,9 @@ function compile(name: "core" | "proxy"): Branch[] {
   execFileSync(
     process.execPath,
     [
-      ...[asc, `assembly/${name}.ts`, "--target", name],
+      ...[asc, `assembly/${name}/index.ts`, "--target", name],
       ...["--outFile", path.join(branchesFolder, `${name}.wasm`)],
-      ...["--transform", "./scripts/ascii-literals.mjs"],
+      ...["--transform", "./scripts/asc/ascii-literals.mjs"],
       ...["--transform", "./tests/fuzz/branches.mjs"],
     ],
     { cwd: root, env: { ...process.env, BRANCHES: list }, stdio: ["ignore", "inherit", "pipe"] },

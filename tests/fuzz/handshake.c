@@ -11,7 +11,7 @@
 // 6. What comes too early (before `sent`) or too late (after the end) changes nothing.
 // 7. A slot or a pointer outside of the memory changes nothing.
 //
-// What the outcome should be, tests/model.ts says, for all that this target has found worth keeping.
+// What the outcome should be, tests/core/model.ts says, for all that this target has found worth keeping.
 //
 // An input (tests/fuzz/inputs.ts writes and reads it, too):
 //
@@ -58,7 +58,7 @@ enum Code {
 /** The handshakes, by how the answer is shown to them. */
 enum Way { WHOLE = 0, BYTE_BY_BYTE = 1, IN_SEGMENTS = 2, WAYS = 3 };
 
-/** As assembly/handshake.ts has it. */
+/** As assembly/core/handshake.ts has it. */
 struct slot {
     uint8_t state;
     uint8_t request_length;

@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { root } from "../support/proxy";
-import type { CommandCase, Transcripts } from "../support/transcript";
+import type { CommandCase, Transcripts } from "../transcripts/reader";
 import type { Target } from "./build";
 
 export interface AddressInput {

@@ -9,7 +9,7 @@
 //
 // It begins with tests/fuzz/corpus, the transcripts of tests/transcripts and what former runs have
 // found worth keeping (build/fuzz/corpus). What an input of address or handshake comes to is
-// compared with tests/model.ts, once it was kept. A finding is minimised, and stays in
+// compared with tests/core/model.ts, once it was kept. A finding is minimised, and stays in
 // build/fuzz/findings.
 
 import { spawn, spawnSync } from "node:child_process";
@@ -17,9 +17,9 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { checkInput } from "../model";
+import { checkInput } from "../core/model";
 import { root } from "../support/proxy";
-import { readTranscripts } from "../support/transcript";
+import { readTranscripts } from "../transcripts/reader";
 import { build, folder, targets, type Target } from "./build";
 import { coverage } from "./coverage";
 import { packedInputs, packInputs, writeTranscripts } from "./inputs";
@@ -147,7 +147,7 @@ function disagreement(target: Target, file: string): string | undefined {
     checkInput(target, readFileSync(file));
     return undefined;
   } catch (error) {
-    return `the core and tests/model.ts disagree: ${(error as Error).message}`;
+    return `the core and tests/core/model.ts disagree: ${(error as Error).message}`;
   }
 }
 

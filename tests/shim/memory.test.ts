@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import { describe, it } from "node:test";
-import { errno } from "../support/simulation";
+import { errno } from "../simulated/world";
 import { addon, AT, OUTSIDE, Program } from "../support/shim";
 
 const END = 65536;

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { describe, it } from "node:test";
 import path from "node:path";
 import { root } from "../support/proxy";
-import { errno } from "../support/simulation";
+import { errno } from "../simulated/world";
 import { AT, Program } from "../support/shim";
 
 const CLOCK = 0;

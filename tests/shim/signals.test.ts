@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { root } from "../support/proxy";
-import { errno } from "../support/simulation";
+import { errno } from "../simulated/world";
 
 const DEADLINE_MS = 300;
 

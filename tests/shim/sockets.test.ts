@@ -1,5 +1,5 @@
 // Sockets: sock_open to sock_send_fds over real unix sockets. AF_VSOCK is tested in a guest
-// (tests/vsock.test.ts).
+// (tests/e2e/vsock.test.ts).
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { root } from "../support/proxy";
-import { errno } from "../support/simulation";
+import { errno } from "../simulated/world";
 import { AT, Program } from "../support/shim";
 
 /** Linux's, on every architecture that Node has. */

@@ -1,5 +1,5 @@
 // A recorded run (record.ts) without what differs from one run of the same host to the next, so that
-// runs of two hosts can be compared word by word. tests/hosts.test.ts says what that is, and why it
+// runs of two hosts can be compared word by word. tests/hosts/compare.test.ts says what that is, and why it
 // is no more.
 
 import { tmpdir } from "node:os";
@@ -37,7 +37,7 @@ export function canonical(run: RunRecord): CanonicalRun {
     if (fields.has("*ret_log.process")) fields.set("*ret_log.process", "PID");
   }
   return {
-    // How long play-ssh held the hand-over up is its own affair: until it was seen.
+    // How long fake-ssh held the hand-over up is its own affair: until it was seen.
     command: mask(run.command).replace(/--hold \d+/, "--hold MS"),
     exit: run.exit,
     stderr: mask(wordsOfProxy(run)),

@@ -17,7 +17,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 
-import { ensureTools, tool } from "../../scripts/tools";
+import { ensureTools, tool } from "./tools";
 import { allowedProcessors } from "./processors";
 import { shellQuote } from "./sshd";
 

@@ -1,6 +1,6 @@
-// The words of the codes, as assembly/texts.ts has them.
+// The words of the codes, as assembly/messages.ts has them.
 
-import { MEANINGS } from "../../assembly/texts";
+import { MEANINGS } from "../../assembly/messages";
 
 export const meanings: ReadonlyMap<number, string> = new Map(
   MEANINGS.trimEnd()

@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 
-import { tool } from "../../scripts/tools";
+import { tool } from "./tools";
 
 export const root = path.resolve(__dirname, "../..");
 

@@ -1,5 +1,5 @@
 // What each run of the proxy comes to, kept so that hosts can be compared run by run
-// (tests/hosts.test.ts). With PROXY_TRACE=FOLDER the suites run the debug builds (proxy.ts), and
+// (tests/hosts/compare.test.ts). With PROXY_TRACE=FOLDER the suites run the debug builds (proxy.ts), and
 // each run leaves a file in FOLDER, named for its test file and numbered within it. Without it,
 // nothing here does anything.
 
@@ -15,7 +15,7 @@ export interface RunRecord {
   /** How the command ended: the proxy, or the ssh that has started it. */
   exit: number | string | null;
   stderr: string;
-  /** The imports, as native/shim/trace.c writes them. */
+  /** The imports, as native/trace/trace.c writes them. */
   trace: string;
 }
 

@@ -18,7 +18,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 
-import { ensureTools, tool } from "../../scripts/tools";
+import { ensureTools, tool } from "./tools";
 import { beginRun } from "./record";
 
 /** How a program ended, and all it wrote. */

@@ -1,0 +1,84 @@
+// Bytes and numbers as text, for the parser and the command alike. Nothing here allocates, and
+// nothing reads outside [at, end).
+//
+// String literals: the build turns each one in assembly/ into the address of its ASCII bytes with a
+// NUL behind them (scripts/asc/ascii-literals.mjs). So a `string` here is a pointer, good for
+// `changetype<usize>` and nothing else: it has no `length`, and no method of String works on it.
+
+export const SPACE: u8 = 0x20;
+export const SLASH: u8 = 0x2f;
+export const PERCENT: u8 = 0x25;
+export const DASH: u8 = 0x2d;
+export const DOT: u8 = 0x2e;
+export const DIGIT_0: u8 = 0x30;
+
+const U32_MAX: u64 = 0xffff_ffff;
+
+/** What `decimal` answers where there is no number. Both lie above every u32. */
+export const NOT_DECIMAL: u64 = 0x1_0000_0000;
+export const TOO_LARGE: u64 = 0x2_0000_0000;
+
+/** Where the last `decimal` stopped: behind a number, or at the byte that cannot stand there. */
+export let decimalEnd: usize = 0;
+
+/**
+ * Reads a strict decimal u32 from the front of [at, end): one or more digits, no sign, no space, no
+ * leading zero. What follows the digits is the caller's matter: it looks at `decimalEnd`.
+ *
+ * @returns the value; NOT_DECIMAL without a digit or with a leading zero; TOO_LARGE above 2^32 - 1.
+ */
+export function decimal(at: usize, end: usize): u64 {
+  let value: u64 = 0;
+  const first = at;
+  for (; at < end; at++) {
+    const digit = <u32>load<u8>(at) - DIGIT_0;
+    if (digit > 9) break;
+    decimalEnd = at;
+    if (at > first && value == 0) return NOT_DECIMAL;
+    value = value * 10 + digit;
+    if (value > U32_MAX) return TOO_LARGE;
+  }
+  decimalEnd = at;
+  return at == first ? NOT_DECIMAL : value;
+}
+
+/** Writes a number in decimal, and answers where it ends. */
+export function putDecimal(at: usize, value: u64): usize {
+  let scale: u64 = 1;
+  while (value / scale > 9) scale *= 10;
+  for (; scale > 0; scale /= 10) store<u8>(at++, <u8>(DIGIT_0 + ((value / scale) % 10)));
+  return at;
+}
+
+/** Whether [at, at + length) lies within the part of the memory that is not the module's own. */
+export function inMemory(at: usize, length: usize): bool {
+  return at >= __heap_base && <u64>at + <u64>length <= (<u64>memory.size()) << 16;
+}
+
+/**
+ * Which of `words`, between which there are spaces, [at, at + length) is.
+ *
+ * @returns 0 for the first, and so on; -1 where it is none of them
+ */
+export function indexOf(words: string, at: usize, length: usize): i32 {
+  let word = changetype<usize>(words);
+  let index = 0;
+  while (true) {
+    let i: usize = 0;
+    while (i < length && load<u8>(word + i) > SPACE && load<u8>(word + i) == load<u8>(at + i)) i++;
+    if (i == length && load<u8>(word + i) <= SPACE) return index;
+    while (load<u8>(word) > SPACE) word++;
+    if (load<u8>(word++) == 0) return -1;
+    index++;
+  }
+}
+
+/** Whether [at, at + length) holds exactly `text`, which has no space. */
+export function equals(at: usize, length: usize, text: string): bool {
+  return indexOf(text, at, length) == 0;
+}
+
+/** What OpenSSH's lower-casing of %h makes of a byte. */
+export function lowerCase(byte: u8): u8 {
+  return byte - 0x41 < 26 ? byte | 0x20 : byte;
+}

@@ -1,0 +1,206 @@
+// A line for stderr, put together in a static buffer and written in one piece if it is no longer
+// than a pipe takes at once, so that what others write to the same terminal does not tear it apart.
+//
+// Rule: what comes from outside (addresses, options) goes through `foreign`, and only that; so no
+// byte of it can act on the terminal.
+
+import {
+  errno,
+  fd,
+  fd_write,
+  iovec,
+} from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
+import { DIGIT_0, DOT, SPACE, decimal, putDecimal } from "../core/bytes";
+import { FOREIGN_MAX, line } from "./memory";
+import { Code } from "../codes";
+import { MEANINGS, PAIRS } from "../messages";
+import { waitToWrite } from "./wait";
+
+export const STDERR: u32 = 2;
+/** A pipe that can be written to has room for so much; for more, the write may wait (pipe(7)). */
+const PIPE_BUF: usize = 4096;
+const NEWLINE: u8 = 0x0a;
+
+/**
+ * First and last of what is not shown beyond ASCII: C1 controls, the soft hyphen, the Arabic letter
+ * mark, the Mongolian vowel separator, general punctuation from the zero-width space on, surrogates,
+ * the byte order mark, interlinear annotation. From U+E0000 on there is nothing that is seen.
+ */
+const RANGES = memory.data<u16>([
+  0x80, 0x9f, 0xad, 0xad, 0x61c, 0x61c, 0x180e, 0x180e, 0x200b, 0x200f, 0x2028, 0x202e, 0x2060,
+  0x206f, 0xd800, 0xdfff, 0xfeff, 0xfeff, 0xfff9, 0xfffb,
+]);
+const RANGES_SIZE: usize = 40;
+
+const IOVEC = memory.data(8, 4);
+const WRITTEN = memory.data(4, 4);
+
+let length: usize = 0;
+/** Where what is for stderr begins: behind the log's stamp. */
+let stamped: usize = 0;
+/** How many bytes of foreign text the line may still show. */
+let foreignLeft: usize = FOREIGN_MAX;
+/** Whether stderr takes what is written. Once it did not, nobody waits for it again. */
+let taken: bool = true;
+
+/** Begins a new line, whose first part, up to `endStamp`, is for the log alone. */
+export function begin(): void {
+  length = 0;
+  stamped = 0;
+  foreignLeft = FOREIGN_MAX;
+}
+
+export function endStamp(): void {
+  stamped = length;
+}
+
+/** Appends a text of ours. */
+export function say(text: string): void {
+  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) put(load<u8>(at));
+}
+
+/** Appends a text of texts.ts, which the build has packed. */
+export function sayPacked(text: string): void {
+  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) unpack(load<u8>(at));
+}
+
+/** Appends what texts.ts says of a code. */
+export function sayMeaning(code: Code): void {
+  const before = length;
+  sayPacked(MEANINGS);
+  const end = line + length;
+  length = before;
+  for (let at = line + before; at < end; at++) {
+    const found = decimal(at, at + 4) == code;
+    for (at += 5; load<u8>(at) != NEWLINE; at++) if (found) put(load<u8>(at));
+  }
+}
+
+/** Appends a number in decimal. */
+export function sayNumber(value: u64): void {
+  length = putDecimal(line + length, value) - line;
+}
+
+/** Appends the last digits of a number, as many as are asked for, and a byte behind them. */
+export function sayPadded(value: u32, digits: u32, end: u32): void {
+  let scale: u32 = 1;
+  while (--digits > 0) scale *= 10;
+  for (; scale > 0; scale /= 10) put(<u32>(DIGIT_0 + ((value / scale) % 10)));
+  put(end);
+}
+
+/** Appends a time in milliseconds with three decimals, and its unit. */
+export function sayMilliseconds(nanoseconds: u64): void {
+  sayNumber(nanoseconds / 1_000_000);
+  put(DOT);
+  sayPadded(<u32>((nanoseconds / 1000) % 1000), 3, SPACE);
+  say("ms");
+}
+
+/** Appends a time in seconds with one decimal, and its unit. */
+export function saySeconds(nanoseconds: u64): void {
+  sayNumber(nanoseconds / 1_000_000_000);
+  put(DOT);
+  sayPadded(<u32>(nanoseconds / 100_000_000), 1, SPACE);
+  say("s");
+}
+
+/**
+ * Appends bytes from outside: printable text as it is, `\` as `\\`, every other byte as `\xHH`.
+ * Printable is ASCII from space to `~`, and well-formed UTF-8 that is no control (U+0080 to
+ * U+009F) and does not hide itself or turn the text around it (RANGES; Unicode Technical Report 36,
+ * 2.10, has the attacks). So the terminal is taken to be in UTF-8 mode.
+ */
+export function foreign(at: usize, size: usize): void {
+  const shown = min(size, foreignLeft);
+  const stop = at + shown;
+  foreignLeft -= shown;
+  if (size == 0) say("''");
+  while (at < stop) {
+    const next = at + printable(at, stop);
+    if (next == at) {
+      const byte = <u32>load<u8>(at++);
+      put(0x5c);
+      if (byte == 0x5c) {
+        put(byte);
+      } else {
+        put(0x78);
+        put(hexDigit(byte >> 4));
+        put(hexDigit(byte & 15));
+      }
+    } else {
+      for (; at < next; at++) put(load<u8>(at));
+    }
+  }
+  if (shown < size) say("...");
+}
+
+/** Ends the line. */
+export function end(): void {
+  put(NEWLINE);
+}
+
+/** Writes the whole line to a log. What that does not take is lost. */
+export function writeLog(log: fd): void {
+  const text = changetype<iovec>(IOVEC);
+  text.buf = line;
+  text.buf_len = length;
+  fd_write(log, IOVEC, 1, WRITTEN);
+}
+
+/**
+ * Writes the line to stderr, without its stamp. What stderr does not take within a second is lost:
+ * there is no one else to tell, and ssh waits.
+ */
+export function writeOut(): void {
+  const text = changetype<iovec>(IOVEC);
+  let at = stamped;
+  while (at < length && taken) {
+    taken = waitToWrite(STDERR);
+    if (!taken) break;
+    text.buf = line + at;
+    text.buf_len = min(length - at, PIPE_BUF);
+    const error = fd_write(STDERR, IOVEC, 1, WRITTEN);
+    if (error == errno.SUCCESS) at += load<u32>(WRITTEN);
+    else taken = error == errno.AGAIN;
+  }
+}
+
+function put(byte: u32): void {
+  store<u8>(line + length++, <u8>byte);
+}
+
+/** Appends a byte of texts.ts, as the build has packed it: a letter, or what stands for two bytes. */
+function unpack(byte: u32): void {
+  if (byte == NEWLINE || (byte >= 0x20 && byte < 0x80)) return put(byte);
+  const pair = changetype<usize>(PAIRS) + (((byte - 0x80) & 0xff) << 1);
+  unpack(load<u8>(pair));
+  unpack(load<u8>(pair, 1));
+}
+
+function hexDigit(value: u32): u32 {
+  return value < 10 ? DIGIT_0 + value : 0x57 + value;
+}
+
+/** The length of the printable character at `at`, 0 where there is none. */
+function printable(at: usize, stop: usize): usize {
+  const first = <u32>load<u8>(at);
+  if (first < 0x80) return first >= 0x20 && first < 0x7f && first != 0x5c ? 1 : 0;
+  const size: usize = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || at + size > stop) return 0;
+  let character = first & (0x7f >> (<u32>size));
+  for (let i: usize = 1; i < size; i++) {
+    const byte = <u32>load<u8>(at + i);
+    if ((byte & 0xc0) != 0x80) return 0;
+    character = (character << 6) | (byte & 0x3f);
+  }
+  // Longer than need be, or beyond what is shown at all: not well-formed, or not printable.
+  if (size == 3 && character < 0x800) return 0;
+  if (size == 4 && (character < 0x10000 || character >= 0xe0000)) return 0;
+  for (let range: usize = 0; range < RANGES_SIZE; range += 4) {
+    if (character >= load<u16>(RANGES + range) && character <= load<u16>(RANGES + range, 2)) {
+      return 0;
+    }
+  }
+  return size;
+}

@@ -1,0 +1,106 @@
+// The modules' outer form: what they import and export, as docs/abi.md says, and their sizes.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it } from "node:test";
+import { root } from "../support/proxy";
+
+const bytes = (name: string): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(readFileSync(path.join(root, "dist", name)));
+const abi = readFileSync(path.join(root, "docs/abi.md"), "utf8");
+
+/** What docs/abi.md has under a heading: the names, each with the parameters that it lists. */
+function documented(heading: string): Map<string, string[]> {
+  const start = abi.indexOf(`\n## ${heading}\n`);
+  assert.ok(start >= 0, `docs/abi.md has no part "${heading}"`);
+  const end = abi.indexOf("\n## ", start + 1);
+  const part = abi.slice(start, end < 0 ? undefined : end);
+  const entries = part.matchAll(/^### `(\w+)`\n(?:`\(([^)]*)\))?/gm);
+  return new Map(
+    [...entries].map(([, name = "", list = ""]) => [
+      name,
+      list === ""
+        ? []
+        : list.split(", ").map((parameter) => (parameter.endsWith(": i64") ? "i64" : "i32")),
+    ]),
+  );
+}
+
+/** The imports of a module with their parameters' types, from its binary form. */
+function imported(module: Uint8Array): { module: string; name: string; parameters: string[] }[] {
+  let at = 8;
+  const number = (): number => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = module[at++] ?? 0;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+  };
+  const list = <T>(item: () => T): T[] => Array.from({ length: number() }, item);
+  const type = (): string => (module[at++] === 0x7e ? "i64" : "i32");
+  const name = (): string => {
+    const length = number();
+    at += length;
+    return Buffer.from(module.subarray(at - length, at)).toString();
+  };
+  let types: string[][] = [];
+  while (at < module.length) {
+    const section = module[at++];
+    const end = number() + at;
+    if (section === 1) {
+      types = list(() => {
+        at++;
+        const parameters = list(type);
+        list(type);
+        return parameters;
+      });
+    } else if (section === 2) {
+      return list(() => {
+        const entry = { module: name(), name: name() };
+        at++;
+        return { ...entry, parameters: types[number()] ?? [] };
+      });
+    }
+    at = end;
+  }
+  return [];
+}
+
+describe("core.wasm", () => {
+  const core = new WebAssembly.Module(bytes("core.wasm"));
+  it("imports nothing", () => {
+    assert.deepEqual(WebAssembly.Module.imports(core), []);
+  });
+  it("exports what docs/abi.md says", () => {
+    const names = WebAssembly.Module.exports(core).map(({ name }) => name);
+    assert.deepEqual(names.sort(), [...documented("core.wasm").keys()].sort());
+  });
+  it("has at most 4 KiB", () => {
+    assert.ok(bytes("core.wasm").length <= 4096, `${bytes("core.wasm").length} bytes`);
+  });
+});
+
+describe("proxy.wasm", () => {
+  const proxy = new WebAssembly.Module(bytes("proxy.wasm"));
+  for (const module of ["wasi_snapshot_preview1", "socket_shim_v1"]) {
+    it(`imports from ${module} what docs/abi.md says, with those parameters`, () => {
+      const entries = imported(bytes("proxy.wasm")).filter((entry) => entry.module === module);
+      const names = new Map(entries.map(({ name, parameters }) => [name, parameters]));
+      const sorted = (map: Map<string, string[]>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+      assert.deepEqual(sorted(names), sorted(documented(module)));
+    });
+  }
+  it("imports from no other module", () => {
+    const modules = new Set(WebAssembly.Module.imports(proxy).map(({ module }) => module));
+    assert.deepEqual([...modules].sort(), ["socket_shim_v1", "wasi_snapshot_preview1"]);
+  });
+  it("exports a command's two names", () => {
+    const names = WebAssembly.Module.exports(proxy).map(({ name }) => name);
+    assert.deepEqual(names.sort(), ["_start", "memory"]);
+  });
+  it("has at most 12 KiB", () => {
+    assert.ok(bytes("proxy.wasm").length <= 12288, `${bytes("proxy.wasm").length} bytes`);
+  });
+});

@@ -1,0 +1,365 @@
+// The proxy over a real AF_VSOCK: one guest kernel with loopback, one script in it, one test for
+// each fact that the script has kept.
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+
+import { ensureTools } from "../support/tools";
+import { loadVsock, runInGuest } from "../support/guest";
+import { compile, parseOutcome, untouched } from "../support/fake-ssh";
+import type { Outcome } from "../support/fake-ssh";
+import { proxyCommand, traceFolder } from "../support/proxy";
+import { keepRun } from "../support/record";
+import { proxyCommandLine, shellQuote, startSshd } from "../support/sshd";
+import type { Sshd } from "../support/sshd";
+import { documentedCalls, tracedCalls } from "../support/system-calls";
+
+const standalone = process.env["PROXY_HOST"] === "standalone" && traceFolder === undefined;
+/** Where the hosts are compared, nobody waits: how often, and for what, depends on the pace. */
+const waits = traceFolder === undefined;
+const AF_VSOCK = 40;
+// It takes 20 s on an idle machine; the guest pays for each system call with two context switches.
+const timeoutMs = 600_000;
+
+const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+/** As in ssh.test.ts, less where only what the proxy does is looked at. */
+const big = randomBytes(traceFolder === undefined ? 50_000_000 : 1_000_000);
+/** For scp, where it is enough that the copy arrives. */
+const small = big.subarray(0, 5_000_000);
+
+/** Each way to write loopback's CID, and a command there that reads 50 MB or writes them. */
+const copies = [
+  { address: "vsock/1", name: "slash", remote: "sha256sum" },
+  { address: "vsock%1", name: "percent", remote: "cat" },
+  { address: "vsock/local", name: "local", remote: "sha256sum" },
+];
+
+function script(sshd: Sshd, play: string): string {
+  const { folder, clientConfig, serverCommand } = sshd;
+  const server = serverCommand.join(" ");
+  const proxy = proxyCommand().map(shellQuote).join(" ");
+  return `
+cd ${folder}
+
+# fact NAME COMMAND...: keeps how COMMAND ended, what it wrote, and the proxy's imports.
+fact() {
+  name=$1
+  shift
+  printf '%s\\n' "$@" >"facts/$name.command"
+  SHIM_TRACE=${folder}/facts/$name.trace "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
+  echo $? >"facts/$name.exit"
+}
+
+# play NAME OPTIONS ARG...: the proxy with ARGs under fake-ssh with OPTIONS, one word.
+play() {
+  name=$1
+  options=$2
+  shift 2
+  fact "$name" ${shellQuote(play)} --result "facts/$name.json" $options -- ${proxy} "$@"
+}
+
+# wait_for COMMAND...: until COMMAND succeeds, for ten seconds at most.
+wait_for() {
+  for i in $(seq 100); do
+    "$@" 2>>waiting.log && return
+    sleep 0.1
+  done
+  echo "waited in vain: $*" >&2
+  cat waiting.log servers.log >&2
+  exit 1
+}
+
+ssh="ssh -F ${clientConfig}"
+scp="scp -q -F ${clientConfig}"
+
+play no-vsock "" vsock/1 22
+${loadVsock}
+play no-listener "" vsock/1 22
+
+mkdir -p /run/sshd /run/ssh-unix-local
+socat VSOCK-LISTEN:22,fork "EXEC:${server},nofork" 2>>servers.log &
+socat UNIX-LISTEN:/run/ssh-unix-local/socket,fork "EXEC:${server},nofork" 2>>servers.log &
+wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:22
+wait_for test -S /run/ssh-unix-local/socket
+
+play passed "--read 4 --read-ms 100000" vsock/1 22
+play passed-host "--read 4 --read-ms 100000" vsock/host 22
+play other-port "" vsock/1 23
+${
+  standalone
+    ? `fact calls ${shellQuote(play)} --result facts/calls.json -- strace -f -qq -o facts/calls.log ${proxy} vsock/1 22`
+    : ""
+}
+play no-transport "" vsock/4711 22
+play no-hypervisor "" vsock/hypervisor 22
+
+${copies
+  .map(({ address, name, remote }) => `fact ${name} $ssh ${address} '${remote}; exit 42' <big`)
+  .join("\n")}
+fact host $ssh -o ${shellQuote(`ProxyCommand=${proxyCommandLine(proxyCommand())}`)} .host 'echo here'
+fact scp-up $scp small vsock%1:${folder}/up
+fact scp-down $scp vsock%1:${folder}/small down
+
+# The relay: peers behind ports of their own, with pipes, so that each way can end by itself.
+serve() {
+  socat -t 20 "VSOCK-LISTEN:$1,fork" "EXEC:$2,pipes" 2>>servers.log &
+}
+serve 30 sha256sum
+cat >half <<'EOF'
+printf reply
+exec >&-
+cat >late
+EOF
+serve 31 'sh half'
+serve 32 'printf reply'
+cat >leave <<'EOF'
+import socket, time
+peer = socket.socket(fileno=0)
+peer.sendall(b"reply")
+peer.shutdown(socket.SHUT_WR)
+time.sleep(0.5)
+EOF
+socat VSOCK-LISTEN:34,fork 'EXEC:python3 leave,nofork' 2>>servers.log &
+for port in 30 31 32 34; do wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:$port; done
+mkfifo open
+relay() {
+  fact "$1" timeout 60 sh -c "$2" sh ${proxy}
+}
+relay relay-stdin-first '"$@" vsock/1 30 <small'
+relay relay-peer-first '{ sleep 1; printf "late, but it arrives"; } | "$@" vsock/1 31'
+# Its other end is never closed.
+relay relay-peer-closes '"$@" vsock/1 32 0<>open'
+relay relay-peer-leaves '"$@" vsock/1 34 0<>open'
+relay relay-never 'timeout 3 "$@" --half-close=never vsock/1 30 <small'
+${
+  waits
+    ? `
+# A machine in which sshd comes up while it is waited for.
+(sleep 2; exec socat VSOCK-LISTEN:33,fork EXEC:sha256sum,pipes) 2>>servers.log &
+fact wait-boot timeout 100 sh -c '"$@" --wait 90s vsock/1 33 <small' sh ${proxy}`
+    : ""
+}
+fact relay-ssh $ssh -o ProxyUseFdpass=no vsock/1 'sha256sum; exit 42' <small
+
+# The loopback transport answers from an ordinary kernel thread. A busy process with real-time
+# priority keeps that from running, and a proxy above it waits for an answer that does not come.
+# Without -1, ordinary threads would still be given 5 % of the time (sched(7)).
+echo -1 >/proc/sys/kernel/sched_rt_runtime_us
+# silence SECONDS COMMAND...: COMMAND, with no answer from the transport for SECONDS.
+silence() {
+  chrt -r 20 sh -c '
+    chrt -r 10 sh -c "while :; do :; done" & busy=$!
+    (sleep "$1"; kill $busy) 2>/dev/null &
+    shift
+    "$@"
+    status=$?
+    kill $busy 2>/dev/null
+    exit $status' sh "$@"
+}
+silent() {
+  fact "$1" silence "$2" ${shellQuote(play)} --read 4 --read-ms 100000 --result "facts/$1.json" \\
+    -- ${proxy} --timeout "$3" vsock/1 22
+}
+${
+  waits
+    ? `
+# Long enough for the line of progress that comes every ten seconds.
+fact wait-late silence 15 ${proxy} --timeout 60s --wait 60s vsock/1 30 <small`
+    : ""
+}
+silent silence 30 300ms
+silent late 10 100s
+`;
+}
+
+describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
+  let sshd: Sshd;
+  const cleanUps: (() => Promise<void>)[] = [];
+
+  before(async () => {
+    ensureTools(["ssh", "sshd", "scp", "ssh-keygen", "socat", "chrt"]);
+    sshd = await startSshd(proxyCommand());
+    cleanUps.push(() => sshd.close());
+    await mkdir(path.join(sshd.folder, "facts"));
+    await writeFile(path.join(sshd.folder, "big"), big);
+    await writeFile(path.join(sshd.folder, "small"), small);
+    const guest = await runInGuest(script(sshd, await compile("fake-ssh")), { timeoutMs });
+    assert.deepEqual(guest, { exit: 0, stdout: "", stderr: "" });
+    if (traceFolder !== undefined) await record();
+  });
+  after(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+
+  /** How a command of the script ended. */
+  async function fact(name: string) {
+    const read = (what: string) => readFile(path.join(sshd.folder, "facts", `${name}.${what}`));
+    const [exit, stdout, stderr] = [await read("exit"), await read("stdout"), await read("stderr")];
+    return { exit: Number(exit), stdout, stderr: stderr.toString() };
+  }
+
+  /** What fake-ssh said about the proxy. */
+  async function played(name: string): Promise<Outcome> {
+    const { exit, stderr } = await fact(name);
+    assert.equal(exit, 0, stderr);
+    const json = await readFile(path.join(sshd.folder, "facts", `${name}.json`), "utf8");
+    return parseOutcome(json, Buffer.from(stderr));
+  }
+
+  /** Records the script's runs, in the order of their names. */
+  async function record(): Promise<void> {
+    const facts = path.join(sshd.folder, "facts");
+    const commands = (await readdir(facts)).filter((file) => file.endsWith(".command"));
+    for (const name of commands.map((file) => path.basename(file, ".command")).sort()) {
+      const read = (what: string) => readFile(path.join(facts, `${name}.${what}`));
+      const command = (await read("command")).toString().trimEnd().split("\n");
+      const { exit, stderr } = await (command.includes("--result") ? played(name) : fact(name));
+      keepRun(command, exit, stderr, await read("trace"));
+    }
+  }
+
+  async function refused(name: string, exit: number, line: RegExp): Promise<void> {
+    const outcome = await played(name);
+    assert.deepEqual(
+      { exit: outcome.exit, signal: outcome.signal, bytes: outcome.bytes, fds: outcome.fds },
+      { exit, signal: null, bytes: 0, fds: 0 },
+      outcome.stderr,
+    );
+    assert.match(outcome.stderr, line);
+    assert.match(outcome.stderr, /^[^\n]+\n$/);
+  }
+
+  async function passed(name: string, cid: number): Promise<void> {
+    const outcome = await played(name);
+    assert.equal(outcome.exit, 0, outcome.stderr);
+    assert.deepEqual([outcome.bytes, outcome.firstByte, outcome.fds], [1, 0, 1]);
+    assert.deepEqual(outcome.socket, {
+      family: AF_VSOCK,
+      ...untouched,
+      peerCid: cid,
+      peerPort: 22,
+      connectTimeoutUs: 2_000_000,
+    });
+    assert.equal(outcome.read?.toString(), "SSH-");
+    assert.equal(outcome.stderr, "");
+  }
+
+  for (const { address, name, remote } of copies) {
+    it(`ssh ${address} runs a command, carries 50 MB and gives the exit status`, async () => {
+      const { exit, stdout, stderr } = await fact(name);
+      assert.deepEqual({ exit, stderr }, { exit: 42, stderr: "" });
+      const expected = remote === "cat" ? big : Buffer.from(`${sha256(big)}  -\n`);
+      assert.ok(stdout.equals(expected));
+    });
+  }
+
+  it("ssh .host reaches /run/ssh-unix-local/socket", async () => {
+    const here = Buffer.from("here\n");
+    assert.deepEqual(await fact("host"), { exit: 0, stdout: here, stderr: "" });
+  });
+
+  for (const way of ["up", "down"]) {
+    it(`scp vsock%1: copies a file ${way}`, async () => {
+      assert.deepEqual(await fact(`scp-${way}`), { exit: 0, stdout: Buffer.of(), stderr: "" });
+      assert.ok((await readFile(path.join(sshd.folder, way))).equals(small));
+    });
+  }
+
+  const digest = Buffer.from(`${sha256(small)}  -\n`);
+
+  it("relays: the end of stdin is passed on, and the answer behind it arrives", async () => {
+    assert.deepEqual(await fact("relay-stdin-first"), { exit: 0, stdout: digest, stderr: "" });
+  });
+
+  it("relays: the peer ends its sending first, and still receives", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-first"), { exit: 0, stdout: reply, stderr: "" });
+    const late = await readFile(path.join(sshd.folder, "late"), "utf8");
+    assert.equal(late, "late, but it arrives");
+  });
+
+  it("relays: the peer closes altogether, and that is the end though stdin stays open", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-closes"), { exit: 0, stdout: reply, stderr: "" });
+  });
+
+  it("relays: the peer ends its sending, and closes later, which ends it as well", async () => {
+    const reply = Buffer.from("reply");
+    assert.deepEqual(await fact("relay-peer-leaves"), { exit: 0, stdout: reply, stderr: "" });
+  });
+
+  it("relays with --half-close=never: the peer waits for an end that does not come", async () => {
+    // timeout(1)'s own exit status.
+    assert.deepEqual(await fact("relay-never"), { exit: 124, stdout: Buffer.of(), stderr: "" });
+  });
+
+  if (waits) {
+    it("--wait: nobody listens at first, and then is connected to", async () => {
+      const { exit, stdout, stderr } = await fact("wait-boot");
+      assert.equal(exit, 0, stderr);
+      assert.ok(stdout.equals(digest));
+      // It says what it waits for where this takes 10 s.
+      assert.match(stderr, /^(ssh-vsock-proxy: waiting for .*\n)*$/);
+    });
+
+    it("--wait: an answer that comes late, and lines of progress meanwhile", async () => {
+      const { exit, stdout, stderr } = await fact("wait-late");
+      assert.equal(exit, 0, stderr);
+      assert.ok(stdout.equals(digest));
+      const lines =
+        /^(ssh-vsock-proxy: waiting for vsock\/1 port 30, \d+\.\d s of 60\.0 s: connecting\n)+$/;
+      assert.match(stderr, lines);
+    });
+  }
+
+  it("relays for an ssh without ProxyUseFdpass", async () => {
+    assert.deepEqual(await fact("relay-ssh"), { exit: 42, stdout: digest, stderr: "" });
+  });
+
+  it("passes one byte and one blocking socket with every option as it was", () =>
+    passed("passed", 1));
+
+  if (standalone) {
+    it("makes no system call that docs/standalone.md does not list", async () => {
+      const { exit, stderr } = await fact("calls");
+      assert.equal(exit, 0, stderr);
+      const [first, ...calls] = tracedCalls(path.join(sshd.folder, "facts/calls.log"));
+      assert.deepEqual([first, calls.at(-1)], ["execve", "exit_group"]);
+      assert.deepEqual(
+        calls.filter((name) => !documentedCalls().includes(name)),
+        [],
+      );
+    });
+  }
+
+  // Without a transport to the hypervisor the kernel loops CID 2 back (vsock_use_local_transport).
+  it("vsock/host is CID 2", () => passed("passed-host", 2));
+
+  it("nobody listens on any port: 69", () =>
+    refused("no-listener", 69, /^ssh-vsock-proxy: vsock\/1 port 22: connection reset/));
+
+  it("nobody listens on this port: 69", () =>
+    refused("other-port", 69, /^ssh-vsock-proxy: vsock\/1 port 23: connection reset/));
+
+  it("no transport leads to this CID: 68", () =>
+    refused("no-transport", 68, /^ssh-vsock-proxy: vsock\/4711 port 22: ./));
+
+  it("no transport leads to the hypervisor: 68", () =>
+    refused("no-hypervisor", 68, /^ssh-vsock-proxy: vsock\/hypervisor port 22: ./));
+
+  it("a kernel without AF_VSOCK: 71, and the line says so", () =>
+    refused("no-vsock", 71, /^ssh-vsock-proxy: vsock\/1 port 22: .*AF_VSOCK/));
+
+  it("nobody answers within --timeout: 75", async () => {
+    await refused("silence", 75, /^ssh-vsock-proxy: vsock\/1 port 22: ./);
+    assert.ok((await played("silence")).exitNs >= 300_000_000);
+  });
+
+  it("an answer that comes late, but within --timeout, is taken", async () => {
+    await passed("late", 1);
+    assert.ok(((await played("late")).handoffNs ?? 0) >= 1_500_000_000);
+  });
+});
