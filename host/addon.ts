@@ -38,7 +38,7 @@ export function loadAddon(): Addon {
       `the native addon did not load: ${error instanceof Error ? error.message : String(error)}\n` +
         "Possible solutions:\n" +
         `- build it: npm --prefix '${__dirname.replaceAll("'", "'\\''")}/..' run install\n` +
-        "- what that needs, on Debian: sudo apt-get install -y build-essential python3",
+        "- what that needs, on Debian: sudo apt-get install -y gcc g++",
       { cause: error },
     );
   }

@@ -1,61 +1,80 @@
-// Builds the addon, dist/ssh-vsock-proxy.node. Also what `npm install` of the package runs, where
-// only the published files are there: so this is JavaScript, and needs Node, node-gyp and a compiler.
+// Builds the addon, dist/ssh-vsock-proxy.node. `npm install` of the package runs this too, where only
+// the published files are there: so it is JavaScript, and needs Node, a C and a C++ compiler.
+//
+//     node build-addon.mjs [--optional] [--trace]
+//
+//     --optional  a failure is reported and the exit status is 0: the library works without the addon,
+//                 and the command says what it lacks
+//     --trace     the debug build, build/trace/ssh-vsock-proxy.node: SHIM_TRACE names a file to which
+//                 each import is written
+//
+// CC and CXX name the compilers, with options if need be. Not by node-gyp: its makefiles break on some
+// paths, and it downloads Node's headers where Node came without. Node-API is stable
+// (nodejs.org/api/n-api.html), so that the headers of the package node-api-headers serve every Node.
 
-import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+import { compile, root, run, shimSources, traceSource, traceWraps } from "./compiler.mjs";
 
-/** The folder whose include/node came with this Node; undefined where the headers are elsewhere. */
-function bundledHeaders() {
-  const prefix = path.resolve(path.dirname(process.execPath), "..");
-  return existsSync(path.join(prefix, "include/node/node_api.h")) ? prefix : undefined;
+const require = createRequire(import.meta.url);
+
+const flags = ["-O2", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-Wall", "-Wextra"];
+
+const cFlags = ["-std=c11", "-D_GNU_SOURCE"];
+
+// Exceptions as node-addon-api wants them (its doc/setup.md).
+const cxxFlags = ["-std=c++17", "-fno-rtti", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"];
+
+const linkerFlags = [
+  "-shared",
+  "-s",
+  // Functions are bound when they are first called: a run calls few of them.
+  "-Wl,-z,relro,-z,lazy",
+  "-Wl,--build-id=none",
+];
+
+/** The folders of node_api.h and napi.h, as options. */
+function includes() {
+  const { include_dir: nodeApi } = require("node-api-headers");
+  const nodeAddonApi = path.dirname(require.resolve("node-addon-api"));
+  return ["-isystem", nodeApi, "-isystem", nodeAddonApi];
 }
 
-/** node-gyp's own, or where the package is installed without development tools, npm's. */
-function nodeGyp() {
+function build(output, trace) {
+  mkdirSync(path.dirname(output), { recursive: true });
+  const folder = mkdtempSync(`${output}.`);
+  const objects = [];
+  const object = (source) => {
+    objects.push(path.join(folder, `${path.basename(source)}.o`));
+    return ["-c", source, "-o", objects.at(-1)];
+  };
   try {
-    return createRequire(import.meta.url).resolve("node-gyp/bin/node-gyp.js");
-  } catch {
-    const npms = process.env["npm_config_node_gyp"];
-    if (npms !== undefined) return npms;
-    throw new Error("node-gyp is missing: run this by npm (`npm rebuild ssh-vsock-proxy`)");
+    for (const source of trace ? [...shimSources, traceSource] : shimSources) {
+      compile("CC", "cc", [...flags, ...cFlags, ...object(source)]);
+    }
+    for (const source of ["native/addon/addon.cc", "native/addon/arguments.cc"]) {
+      compile("CXX", "c++", [...flags, ...cxxFlags, ...includes(), ...object(source)]);
+    }
+    const wraps = trace ? traceWraps() : [];
+    const draft = path.join(folder, "addon");
+    compile("CXX", "c++", [...linkerFlags, ...wraps, ...objects, "-o", draft]);
+    // Whether this Node loads it.
+    run(process.execPath, ["-e", "process.dlopen({ exports: {} }, process.argv[1])", draft]);
+    renameSync(draft, output);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 
-function build() {
-  const headers = bundledHeaders();
-  const args = [nodeGyp(), "configure", "build"];
-  if (headers === undefined) {
-    console.log("This Node came without its headers: node-gyp downloads them.");
-  } else {
-    args.push(`--nodedir=${headers}`);
-  }
-  const { status, error, stdout, stderr } = spawnSync(process.execPath, args, {
-    cwd: root,
-    encoding: "utf8",
-  });
-  if (error !== undefined) throw error;
-  // What a compiler says of its progress is of use to nobody until it fails.
-  if (status !== 0) throw new Error(`node-gyp ended with status ${status}:\n${stdout}${stderr}`);
-  mkdirSync(path.join(root, "dist"), { recursive: true });
-  copyFileSync(
-    path.join(root, "build/Release/ssh-vsock-proxy.node"),
-    path.join(root, "dist/ssh-vsock-proxy.node"),
-  );
-}
-
-// With --optional, as `npm install` runs it, a failure is told and no more: the library does without
-// the addon, and the command says itself what it lacks.
+const trace = process.argv.includes("--trace");
 try {
-  build();
+  build(path.join(root, trace ? "build/trace" : "dist", "ssh-vsock-proxy.node"), trace);
 } catch (error) {
-  console.error(`The addon was not built: ${error instanceof Error ? error.message : error}`);
-  console.error(
-    "It needs gcc, g++, make, python3: sudo apt-get install -y build-essential python3",
-  );
+  console.error(`The addon was not built: ${error.message}`);
+  if (error.code === "ENOENT") {
+    console.error("It needs a C and a C++ compiler: sudo apt-get install -y gcc g++");
+  }
   process.exit(process.argv.includes("--optional") ? 0 : 1);
 }

@@ -17,7 +17,6 @@
 // CC names the compiler, with options if need be; where it is not set it is cc. For another processor
 // than this one it is Debian's cross compiler, or CC_FOR_TARGET.
 
-import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -28,20 +27,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-
-const sources = [
-  "native/standalone/main.c",
-  "native/shim/log.c",
-  "native/shim/poll.c",
-  "native/shim/preview1.c",
-  "native/shim/relay.c",
-  "native/shim/shim.c",
-  "native/shim/sockets.c",
-];
+import { compile, root, run, shimSources, traceSource, traceWraps } from "./compiler.mjs";
 
 /** Those for which native/standalone does without a C library: Debian's compiler, flags. */
 const processors = {
@@ -93,24 +81,6 @@ const aloneLinkerFlags = [
   "-Wl,-T,native/standalone/layout.ld",
 ];
 
-function run(command, args) {
-  const { status, error, stdout, stderr } = spawnSync(command, args, {
-    cwd: root,
-    encoding: "utf8",
-  });
-  if (error !== undefined) {
-    throw Object.assign(new Error(`${command}: ${error.message}`), { code: error.code });
-  }
-  if (status !== 0) throw new Error(`${command} ended with status ${status}:\n${stdout}${stderr}`);
-  return stderr;
-}
-
-/** The imports that shim.h lists. */
-function imports() {
-  const header = readFileSync(path.join(root, "native/shim/shim.h"), "utf8");
-  return [...header.matchAll(/X\((\w+), (\w+)\)/g)].map(([, , name]) => name);
-}
-
 /**
  * What the linker's file still lacks. Offsets are those of the ELF64 header, of its program headers
  * and of the dynamic section (elf(5)).
@@ -148,29 +118,22 @@ function finish(file) {
   writeFileSync(file, bytes);
 }
 
-/** The compiler and its own options. */
-function compilerFor(target) {
-  const native = target === process.arch;
-  const named = process.env[native ? "CC" : "CC_FOR_TARGET"];
-  return (named ?? (native ? "cc" : processors[target].compiler)).split(" ").filter(Boolean);
-}
-
 /** Compiles without a C library: `draft` is the executable. */
-function buildAlone(compile, { flags, files, target, draft }) {
+function buildAlone(cc, { flags, files, target, draft }) {
   const all = [...flags, ...aloneFlags, ...processors[target].flags];
   const object = `${draft}.o`;
   try {
-    compile([...all, "-ffreestanding", "-c", "native/standalone/nolibc.c", "-o", object]);
+    cc([...all, "-ffreestanding", "-c", "native/standalone/nolibc.c", "-o", object]);
     const start = ["native/standalone/start.c", object];
-    compile([...all, ...linkerFlags, ...aloneLinkerFlags, ...files, ...start, "-o", draft]);
+    cc([...all, ...linkerFlags, ...aloneLinkerFlags, ...files, ...start, "-o", draft]);
     finish(draft);
   } finally {
     rmSync(object, { force: true });
   }
 }
 
-function buildWithLibrary(compile, { flags, files, draft }) {
-  compile([...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
+function buildWithLibrary(cc, { flags, files, draft }) {
+  cc([...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
 }
 
 function build({ program, target, trace, libc, output }) {
@@ -180,29 +143,31 @@ function build({ program, target, trace, libc, output }) {
   const native = target === process.arch;
   const known = Object.hasOwn(processors, target);
   if (!native && !known) throw new Error(`--target ${target}: it is x64 or arm64`);
-  const [compiler, ...options] = compilerFor(target);
-  const compile = (args) => run(compiler, [...options, ...args]);
+  const cc = (args) =>
+    native
+      ? compile("CC", "cc", args)
+      : compile("CC_FOR_TARGET", processors[target].compiler, args);
   const draft = `${output}.${process.pid}`;
-  const files = [...sources, translated];
+  const files = ["native/standalone/main.c", ...shimSources, translated];
   const flags = [...compilerFlags, `-I${generated}`];
   mkdirSync(path.dirname(output), { recursive: true });
   if (trace) {
-    files.push("native/trace/trace.c");
-    flags.push(...imports().map((name) => `-Wl,--wrap=shim_${name}`));
+    files.push(traceSource);
+    flags.push(...traceWraps());
   }
   try {
     if (libc || !known) {
-      buildWithLibrary(compile, { flags, files, draft });
+      buildWithLibrary(cc, { flags, files, draft });
     } else {
       try {
-        buildAlone(compile, { flags, files, target, draft });
+        buildAlone(cc, { flags, files, target, draft });
       } catch (error) {
         // No compiler at all, or one for another processor: there is nothing else to try.
         if (error.code === "ENOENT" || !native) throw error;
         console.error(
           `It does not build without a C library, and so is linked with one: ${error.message}`,
         );
-        buildWithLibrary(compile, { flags, files, draft });
+        buildWithLibrary(cc, { flags, files, draft });
       }
     }
     if (native && program === undefined) run(draft, ["--version"]);

@@ -26,7 +26,6 @@ const files = folders.flatMap((folder) =>
     .filter((name) => /\.(c|cc|h)$/.test(name))
     .map((name) => path.join(folder, name)),
 );
-const headers = path.resolve(path.dirname(process.execPath), "../include/node");
 const languages: Record<string, string[]> = {
   // main.c and the fuzz targets include what wasm2c has made.
   ".c": [
@@ -36,7 +35,7 @@ const languages: Record<string, string[]> = {
   ".cc": [
     "-std=c++17",
     "-isystem",
-    headers,
+    path.join(root, "node_modules/node-api-headers/include"),
     "-isystem",
     path.join(root, "node_modules/node-addon-api"),
     "-DNAPI_VERSION=8",

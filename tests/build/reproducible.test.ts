@@ -1,10 +1,10 @@
-// The build is reproducible: from the same files it makes the same bytes, wherever, whenever and for
-// whomever it runs. The working tree's files are copied twice, without what was built and with what
-// should make no difference made different: the folder, the files' times, the umask, the time zone and
-// the locale. Both copies are built, and all that is in their dist/ and in the checkout's is compared:
-// both modules, the C that wasm2c makes, the executable, the addon, cli.cjs, index.js and the types.
+// The build is reproducible: the same files give the same bytes. The working tree's files are copied
+// twice, without anything built and with everything else different: the folder, the files' times, the
+// umask, TMPDIR, the time zone and the locale. Both copies are built, and every file of their dist/
+// is compared with that of the checkout: the modules, wasm2c's C, the executable, the addon, cli.cjs,
+// index.js and the types. All three share the compilers and node_modules.
 //
-// Reproducible means with the same compilers and node_modules, which all three share.
+// One copy is at a path with a space and of more than sun_path's 108 bytes: no path may be too odd.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -29,8 +29,13 @@ interface Tree {
 const trees: readonly Tree[] = [
   { folder: "a", env: { TZ: "UTC", LC_ALL: "C" }, umask: "022", time: 1_000_000_000 },
   {
-    folder: "another/and deeper",
-    env: { TZ: "Asia/Kathmandu", LC_ALL: "C.UTF-8" },
+    folder: `another/and deeper/${"long".repeat(27)}`,
+    env: {
+      TZ: "Asia/Kathmandu",
+      LANG: "tr_TR.UTF-8",
+      LC_ALL: "tr_TR.UTF-8",
+      TMPDIR: "temporary files",
+    },
     umask: "077",
     time: 1_700_000_000,
   },
@@ -55,10 +60,12 @@ function plant(folder: string, time: number): void {
 }
 
 async function build(folder: string, { env, umask }: Tree): Promise<void> {
+  const temporary = env["TMPDIR"] === undefined ? tmpdir() : path.join(folder, "..", env["TMPDIR"]);
+  mkdirSync(temporary, { recursive: true });
   const command = ["-c", 'umask "$0" && exec "$@"', umask, process.execPath, "scripts/build.mjs"];
   const child = spawn("/bin/sh", command, {
     cwd: folder,
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...env, TMPDIR: temporary },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said: Buffer[] = [];

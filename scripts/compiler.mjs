@@ -1,0 +1,45 @@
+// What build-addon.mjs and build-standalone.mjs share: the sources of the shim, the compilers, and the
+// debug build's wrappers. Both run with only the published files there.
+
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** The C files of the shim, relative to the root. */
+export const shimSources = readdirSync(path.join(root, "native/shim"))
+  .filter((name) => name.endsWith(".c"))
+  .sort()
+  .map((name) => `native/shim/${name}`);
+
+export const traceSource = "native/trace/trace.c";
+
+/** The linker's options that put the functions of trace.c before the imports that shim.h lists. */
+export function traceWraps() {
+  const header = readFileSync(path.join(root, "native/shim/shim.h"), "utf8");
+  return [...header.matchAll(/X\((\w+), (\w+)\)/g)].map(([, , name]) => `-Wl,--wrap=shim_${name}`);
+}
+
+/**
+ * Runs a command in the root; compiler output is shown only on failure.
+ *
+ * @throws Error with the command's output, or with the code ENOENT if there is no such command
+ */
+export function run(command, args) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+  });
+  if (error !== undefined) {
+    throw Object.assign(new Error(`${command}: ${error.message}`), { code: error.code });
+  }
+  if (status !== 0) throw new Error(`${command} exited with ${status}:\n${stdout}${stderr}`);
+}
+
+/** Runs the compiler that a variable such as CC names, with its options if there are any. */
+export function compile(variable, usual, args) {
+  const [command, ...options] = (process.env[variable] ?? usual).split(" ").filter(Boolean);
+  run(command, [...options, ...args]);
+}
