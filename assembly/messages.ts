@@ -1,84 +1,88 @@
-// The words for the codes: the only place where they stand. What a failure is, what that means, and
-// in brackets what to look at. Read by both compilers (see code.ts); ASCII only, as bytes.ts explains.
+// What the codes mean, in words: what a failure is, what that means, and in brackets what to check.
+//
+// This file is read by both compilers, AssemblyScript's and TypeScript's. ASCII only: the build turns
+// the texts into bytes (scripts/asc/ascii-literals.mjs).
+
+import { Code } from "./codes";
 
 /**
- * What the build packs the other texts of this file with, put here by it (scripts/asc/pack-texts.mjs):
- * pairs of bytes, the first for the byte 0x80 and so on.
+ * A message for each code that a person can meet, in the order of the numbers. In TypeScript these
+ * are rows of a code and a string; in AssemblyScript, the address of u32 pairs, a code and the
+ * address of its text, with a zero after the last.
  */
-export const PAIRS = "";
+// prettier-ignore
+export const MESSAGES = [
+  [Code.Connecting, "connecting"],
+  [Code.Connected, "connected"],
+  [Code.RequestSent, "connected, and asked the multiplexer with CONNECT"],
+  [Code.ReplyReceived, "the multiplexer answered OK"],
+  [Code.FdPassed, "handed the connection over to ssh"],
+  [Code.Relaying, "relaying between it and standard input and output"],
+  [Code.Relayed, "relayed: both sides have ended"],
+  [Code.UnknownAddress, "address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host"],
+  [Code.EmptyPath, "the path is empty"],
+  [Code.EmptyName, "the name is empty"],
+  [Code.EmptyCid, "the CID is empty"],
+  [Code.EmptyPort, "the port is empty"],
+  [Code.BadCid, "not a CID: decimal, without sign, space or leading zero; or hypervisor, local, host"],
+  [Code.CidOutOfRange, "CID out of range: it is 0 to 4294967294"],
+  [Code.BadPort, "not a port: decimal, without sign, space or leading zero"],
+  [Code.PortOutOfRange, "port out of range: it is 0 to 4294967294"],
+  [Code.PathTooLong, "path too long: Linux takes 4095 bytes, and 255 for each part"],
+  [Code.NameTooLong, "name too long: Linux takes 107 bytes for an abstract socket"],
+  [Code.NulByte, "a NUL byte cannot stand in it"],
+  [Code.NoAddress, "no address given"],
+  [Code.TooManyArguments, "too many arguments: after the options come ADDRESS, PORT and NAME"],
+  [Code.UnknownOption, "unknown option"],
+  [Code.NoValue, "the option needs a value"],
+  [Code.UnwantedValue, "the option takes no value"],
+  [Code.BadDuration, "not a duration: a decimal number and ms, s or m, such as 500ms; without a unit, seconds"],
+  [Code.DurationOutOfRange, "duration out of range: it is 1ms to 1440m"],
+  [Code.BadPath, "not a path: it has 1 to 4095 bytes"],
+  [Code.NoFdPassing, "standard output is not a unix stream socket (ProxyCommand needs ProxyUseFdpass yes)"],
+  [Code.BadHalfClose, "it is auto, always or never"],
+  [Code.BadQuoting, "a quote is not closed, or nothing follows a backslash"],
+  [Code.NotForVariable, "not allowed there"],
+  [Code.NoSocket, "no such socket: nothing is at that path (is the machine running?)"],
+  [Code.NotDirectory, "no such socket: a part of the path is not a directory"],
+  [Code.SymlinkLoop, "no such socket: too many symbolic links in the path"],
+  [Code.NotSocket, "not a socket: another kind of file is at that path"],
+  [Code.IsDirectory, "not a socket: a directory is at that path"],
+  [Code.NoMachine, "no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)"],
+  [Code.Refused, "connection refused: nobody listens on that socket (has its owner ended?)"],
+  [Code.NotListening, "connection reset: the machine is up, but nothing listens there (is sshd running in it?)"],
+  [Code.EndOfFile, "connection closed by the multiplexer: nothing listens on that port (is sshd running in it?)"],
+  [Code.ResetInHandshake, "connection reset: the multiplexer dropped the connection (is the machine up yet?)"],
+  [Code.NoSuchName, "connection refused: nobody listens under that abstract name (is it one of this network namespace?)"],
+  [Code.PeerClosed, "connection closed by the machine before it took everything"],
+  [Code.Fault, "internal error: a pointer outside the memory"],
+  [Code.NoVsock, "this kernel has no AF_VSOCK (try: modprobe vsock)"],
+  [Code.ShortWrite, "the multiplexer's socket took only a part of CONNECT"],
+  [Code.ClientGone, "nobody waits for the connection any more (has ssh ended?)"],
+  [Code.DescriptorLimit, "too many open files"],
+  [Code.MemoryLimit, "out of memory"],
+  [Code.SystemError, "system error"],
+  [Code.NoProc, "path too long for a socket's address, and no /proc to reach it by"],
+  [Code.NoStdout, "standard output is closed, or /dev/null (see --stdio)"],
+  [Code.StdoutClosed, "nobody reads standard output any more"],
+  [Code.StdinFailed, "standard input cannot be read"],
+  [Code.StdoutFailed, "standard output takes no more (is the disk full?)"],
+  [Code.NoLogFile, "the log file cannot be opened for appending"],
+  [Code.QueueFull, "deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)"],
+  [Code.NoAnswer, "deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)"],
+  [Code.ReplyTimeout, "deadline passed: no answer from the multiplexer (is the machine up yet?)"],
+  [Code.ReplyTimeoutWithinLine, "deadline passed in the middle of the multiplexer's OK line"],
+  [Code.FdPassTimeout, "deadline passed: ssh does not take the connection"],
+  [Code.WrongSocketType, "not a stream socket, but a datagram or seqpacket socket"],
+  [Code.EndWithinLine, "connection closed in the middle of the multiplexer's OK line"],
+  [Code.BadLine, "protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)"],
+  [Code.NumberOutOfRange, "protocol error: the number in the multiplexer's OK line is above 4294967295"],
+  [Code.PermissionDenied, "permission denied: this user may not connect there (look at the mode of the socket and of the directories above)"],
+  [Code.Forbidden, "permission denied: a sandbox or security module of this system forbids it"],
+] as const;
 
-/** A line for each code of code.ts that a person can meet: its number, and what it says. */
-export const MEANINGS = `1001 connecting
-1002 connected
-1003 connected, and asked the multiplexer with CONNECT
-1004 the multiplexer answered OK
-1005 handed the connection over to ssh
-1006 relaying between it and standard input and output
-1007 relayed: both sides have ended
-6401 address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host
-6402 the path is empty
-6403 the name is empty
-6404 the CID is empty
-6405 the port is empty
-6406 not a CID: decimal, without sign, space or leading zero; or hypervisor, local, host
-6407 CID out of range: it is 0 to 4294967294
-6408 not a port: decimal, without sign, space or leading zero
-6409 port out of range: it is 0 to 4294967294
-6410 path too long: Linux takes 4095 bytes, and 255 for each part
-6411 name too long: Linux takes 107 bytes for an abstract socket
-6412 a NUL byte cannot stand in it
-6420 no address given
-6421 too many arguments: after the options come ADDRESS, PORT and NAME
-6422 unknown option
-6423 the option needs a value
-6424 the option takes no value
-6425 not a duration: a decimal number and ms, s or m, such as 500ms; without a unit, seconds
-6426 duration out of range: it is 1ms to 1440m
-6427 not a path: it has 1 to 4095 bytes
-6428 standard output is not a unix stream socket (ProxyCommand needs ProxyUseFdpass yes)
-6429 it is auto, always or never
-6431 a quote is not closed, or nothing follows a backslash
-6432 not allowed there
-6801 no such socket: nothing is at that path (is the machine running?)
-6802 no such socket: a part of the path is not a directory
-6803 no such socket: too many symbolic links in the path
-6804 not a socket: another kind of file is at that path
-6805 not a socket: a directory is at that path
-6806 no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)
-6901 connection refused: nobody listens on that socket (has its owner ended?)
-6902 connection reset: the machine is up, but nothing listens there (is sshd running in it?)
-6903 connection closed by the multiplexer: nothing listens on that port (is sshd running in it?)
-6904 connection reset: the multiplexer dropped the connection (is the machine up yet?)
-6905 connection refused: nobody listens under that abstract name (is it one of this network namespace?)
-6906 connection closed by the machine before it took everything
-7001 internal error: a pointer outside the memory
-7101 this kernel has no AF_VSOCK (try: modprobe vsock)
-7102 the multiplexer's socket took only a part of CONNECT
-7103 nobody waits for the connection any more (has ssh ended?)
-7104 too many open files
-7105 out of memory
-7106 system error
-7107 path too long for a socket's address, and no /proc to reach it by
-7108 standard output is closed, or /dev/null (see --stdio)
-7109 nobody reads standard output any more
-7110 standard input cannot be read
-7111 standard output takes no more (is the disk full?)
-7112 the log file cannot be opened for appending
-7501 deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)
-7502 deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)
-7503 deadline passed: no answer from the multiplexer (is the machine up yet?)
-7504 deadline passed in the middle of the multiplexer's OK line
-7505 deadline passed: ssh does not take the connection
-7601 not a stream socket, but a datagram or seqpacket socket
-7602 connection closed in the middle of the multiplexer's OK line
-7603 protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)
-7604 protocol error: the number in the multiplexer's OK line is above 4294967295
-7701 permission denied: this user may not connect there (look at the mode of the socket and of the directories above)
-7702 permission denied: a sandbox or security module of this system forbids it
-`;
-
-/** What --version prints: the version of package.json. */
-export const VERSION = "ssh-vsock-proxy 0.1.0\n";
+/** What --version prints; the build puts in the version of package.json. */
+export const VERSION = "ssh-vsock-proxy @VERSION@\n";
 
 /** What --help prints. */
 export const HELP = `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]

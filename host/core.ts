@@ -4,7 +4,7 @@
 
 import coreWasm from "../dist/core.wasm";
 import { Argument, Code, Field, Scheme } from "../assembly/codes";
-import { MEANINGS } from "../assembly/messages";
+import { MESSAGES } from "../assembly/messages";
 
 /** The exports of core.wasm; docs/abi.md says what they do. */
 interface Core {
@@ -92,14 +92,10 @@ function heap(size: number): Uint8Array {
   return new Uint8Array(core.memory.buffer, HEAP, size);
 }
 
-const meanings = new Map(
-  MEANINGS.trimEnd()
-    .split("\n")
-    .map((line) => [Number(line.slice(0, 4)), line.slice(5)]),
-);
+const messages = new Map<Code, string>(MESSAGES);
 
-function meaning(code: Code): string {
-  return meanings.get(code) ?? `code ${code}`;
+function messageOf(code: Code): string {
+  return messages.get(code) ?? `code ${code}`;
 }
 
 const schemes = {
@@ -169,7 +165,7 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
     const offset = record.getUint32(Field.Offset, true);
     const name = argumentNames[argument];
     const wrong = show(texts[argument] ?? new Uint8Array());
-    throw new AddressError(Code[code], name, offset, `${wrong}: ${meaning(code)}`);
+    throw new AddressError(Code[code], name, offset, `${wrong}: ${messageOf(code)}`);
   }
   const scheme = record.getUint32(Field.Scheme, true) as Scheme;
   const socketAddress = memory.slice(
@@ -289,7 +285,7 @@ export class Handshake {
     const code = this.#visit(() => core.handshake_code(HEAP));
     if (code === Code.Done || code === Code.NeedMore) return;
     const offset = this.#visit(() => core.handshake_offset(HEAP));
-    throw new HandshakeError(Code[code], offset, meaning(code));
+    throw new HandshakeError(Code[code], offset, messageOf(code));
   }
 
   /** Lends the slot to the instance for as long as `work` runs. */

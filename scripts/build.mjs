@@ -1,33 +1,33 @@
 // Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types, and
-// ssh-vsock-proxy, the standalone host, with the C that wasm2c makes of proxy.wasm.
+// the standalone host, ssh-vsock-proxy, with the C that wasm2c generates from proxy.wasm.
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { mergeSegments } from "./asc/merge-segments.mjs";
-
 const root = fileURLToPath(new URL("..", import.meta.url));
 const require = createRequire(import.meta.url);
 
+/**
+ * Runs a program of Node's.
+ *
+ * @param {string} script
+ * @param {string[]} args
+ */
 function node(script, ...args) {
   execFileSync(process.execPath, [script, ...args], { cwd: root, stdio: "inherit" });
 }
 
+/**
+ * Compiles a module.
+ *
+ * @param {"core" | "proxy"} name
+ */
 function wasm(name) {
-  // The transform stands here and not in asconfig.json because asc looks for one that a
-  // configuration names in node_modules alone.
+  // asc looks for a transform that asconfig.json names in node_modules only, so it is named here.
   node(
     path.join(path.dirname(require.resolve("assemblyscript/package.json")), "bin/asc.js"),
     `assembly/${name}/index.ts`,
@@ -36,8 +36,6 @@ function wasm(name) {
     "--transform",
     "./scripts/asc/ascii-literals.mjs",
   );
-  const file = path.join(root, `dist/${name}.wasm`);
-  writeFileSync(file, mergeSegments(readFileSync(file)));
 }
 
 rmSync(path.join(root, "dist"), { recursive: true, force: true });
@@ -61,12 +59,12 @@ await build({
   platform: "node",
   target: "node20",
   format: "cjs",
-  // Inlined as base64: one file less to lose, and as fast (docs/architecture.md).
+  // Inlined as base64: one file less, and as fast (docs/architecture.md).
   loader: { ".wasm": "binary" },
   logLevel: "warning",
 });
-// Node looks for no package.json above a .cjs file, which saves time (docs/architecture.md). In a
-// checkout the usual name leads to it.
+// For a .cjs file Node searches no package.json, which saves time (docs/architecture.md). cli.js is
+// the usual name.
 renameSync(path.join(root, "dist/cli.js"), path.join(root, "dist/cli.cjs"));
 chmodSync(path.join(root, "dist/cli.cjs"), 0o755);
 symlinkSync("cli.cjs", path.join(root, "dist/cli.js"));

@@ -10,10 +10,10 @@ import {
   fd_write,
   iovec,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
-import { DIGIT_0, DOT, SPACE, decimal, putDecimal } from "../core/bytes";
+import { DIGIT_0, DOT, SPACE, putDecimal } from "../core/bytes";
 import { FOREIGN_MAX, line } from "./memory";
 import { Code } from "../codes";
-import { MEANINGS, PAIRS } from "../messages";
+import { MESSAGES } from "../messages";
 import { waitToWrite } from "./wait";
 
 export const STDERR: u32 = 2;
@@ -59,21 +59,11 @@ export function say(text: string): void {
   for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) put(load<u8>(at));
 }
 
-/** Appends a text of texts.ts, which the build has packed. */
-export function sayPacked(text: string): void {
-  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) unpack(load<u8>(at));
-}
-
-/** Appends what texts.ts says of a code. */
+/** Appends the message of a code. */
 export function sayMeaning(code: Code): void {
-  const before = length;
-  sayPacked(MEANINGS);
-  const end = line + length;
-  length = before;
-  for (let at = line + before; at < end; at++) {
-    const found = decimal(at, at + 4) == code;
-    for (at += 5; load<u8>(at) != NEWLINE; at++) if (found) put(load<u8>(at));
-  }
+  let row = MESSAGES;
+  while (load<u32>(row) != code) row += 8;
+  say(changetype<string>(load<usize>(row, 4)));
 }
 
 /** Appends a number in decimal. */
@@ -168,14 +158,6 @@ export function writeOut(): void {
 
 function put(byte: u32): void {
   store<u8>(line + length++, <u8>byte);
-}
-
-/** Appends a byte of texts.ts, as the build has packed it: a letter, or what stands for two bytes. */
-function unpack(byte: u32): void {
-  if (byte == NEWLINE || (byte >= 0x20 && byte < 0x80)) return put(byte);
-  const pair = changetype<usize>(PAIRS) + (((byte - 0x80) & 0xff) << 1);
-  unpack(load<u8>(pair));
-  unpack(load<u8>(pair, 1));
 }
 
 function hexDigit(value: u32): u32 {

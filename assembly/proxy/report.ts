@@ -29,7 +29,6 @@ import {
   sayMeaning,
   sayMilliseconds,
   sayNumber,
-  sayPacked,
   saySeconds,
   writeLog,
   writeOut,
@@ -93,7 +92,7 @@ export function startProgress(): void {
 /** Help or the version, which are no lines: they go to stderr alone. */
 export function tell(help: bool): void {
   begin();
-  sayPacked(help ? HELP : VERSION);
+  say(help ? HELP : VERSION);
   writeOut();
   proc_exit(Exit.Ok);
 }

@@ -1,74 +1,133 @@
-// A transform for asc: a string literal in assembly/ becomes the address of its letters in static
-// memory, one byte each and a NUL behind them, instead of a UTF-16 string object with a header: a
-// third of the size, and ready to be compared with what the shim delivers or copied to stderr.
-// To the type checkers it stays a `string`; what may be done with it stands in assembly/core/bytes.ts.
+// A transform for asc. In assembly/ it turns
 //
-// The literals of assembly/messages.ts are packed as well (pack-texts.mjs), and its PAIRS becomes what
-// they are unpacked with.
+// - a string literal into the address of its ASCII bytes with a NUL behind them, instead of a UTF-16
+//   string object with a header: a third of the size, and ready to be compared with an argument or
+//   copied to stderr. To type checkers it stays a `string`; assembly/core/bytes.ts says how to use it;
+// - a table, `[[1, "a"], [2, "b"]] as const`, into the address of its values, a usize each, row after
+//   row, and of a zero after the last. TypeScript reads the same table as an array;
+// - @VERSION@ in a literal into the version of package.json.
 
-import { Node } from "assemblyscript";
+import { readFileSync } from "node:fs";
+import { Node, NodeKind } from "assemblyscript";
 import { Transform } from "assemblyscript/transform";
 
-import { pack } from "./pack-texts.mjs";
+/**
+ * @typedef {import("assemblyscript").Expression} Expression
+ * @typedef {import("assemblyscript").Range} Range
+ * @typedef {Record<string, unknown>} Holder an object or array of the syntax tree
+ */
 
-/** The expression `changetype<string>(memory.data<u8>([...bytes, 0]))`. */
-function staticText(bytes, range) {
-  const name = (word) => Node.createIdentifierExpression(word, range);
-  const type = (word) =>
-    Node.createNamedType(Node.createSimpleTypeName(word, range), [], false, range);
-  const numbers = [...bytes, 0].map((byte) =>
-    Node.createIntegerLiteralExpression(globalThis.i64_new(byte), range),
+/** @type {{ version: string }} */
+const { version } = JSON.parse(
+  readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+);
+
+/** @param {string} name @param {Range} range */
+const identifier = (name, range) => Node.createIdentifierExpression(name, range);
+
+/** @param {string} name @param {Range} range */
+const type = (name, range) =>
+  Node.createNamedType(Node.createSimpleTypeName(name, range), [], false, range);
+
+/** @param {number} value @param {Range} range */
+const integer = (value, range) =>
+  Node.createIntegerLiteralExpression(globalThis.i64_new(value), range);
+
+/**
+ * The expression `memory.data<element>([...values, 0])`.
+ *
+ * @param {string} element
+ * @param {Expression[]} values
+ * @param {Range} range
+ */
+function staticData(element, values, range) {
+  const data = Node.createPropertyAccessExpression(
+    identifier("memory", range),
+    identifier("data", range),
+    range,
   );
-  const data = Node.createPropertyAccessExpression(name("memory"), name("data"), range);
-  const list = Node.createArrayLiteralExpression(numbers, range);
-  const segment = Node.createCallExpression(data, [type("u8")], [list], range);
-  return Node.createCallExpression(name("changetype"), [type("string")], [segment], range);
+  const list = Node.createArrayLiteralExpression([...values, integer(0, range)], range);
+  return Node.createCallExpression(data, [type(element, range)], [list], range);
 }
 
-function isAscii(text) {
-  return [...text].every((letter) => letter > "\0" && letter <= "\x7f");
-}
-
-/** The text of a literal without substitutions; undefined for every other value. */
+/**
+ * The text of a literal without substitutions; undefined for every other node.
+ *
+ * @param {any} node
+ * @returns {string | undefined}
+ */
 function literalText(node) {
-  if (node === null || typeof node !== "object") return undefined;
   if (typeof node.value === "string" && "literalKind" in node) return node.value;
   if (Array.isArray(node.parts) && node.parts.length === 1) return node.parts[0];
   return undefined;
 }
 
-/** The literals below `node`, wherever an expression can stand: each with the place that holds it. */
-function literalsIn(node, seen = new Set()) {
-  if (node === null || typeof node !== "object" || seen.has(node)) return [];
-  seen.add(node);
-  return Object.entries(node).flatMap(([key, child]) => {
-    // An import's path is a literal to the parser, and no expression.
-    if (key === "range" || key === "path" || key === "source") return [];
-    const text = literalText(child);
-    return text === undefined ? literalsIn(child, seen) : [{ holder: node, key, text }];
-  });
+/**
+ * The address of a text: an expression of type usize.
+ *
+ * @param {string} text
+ * @param {Range} range
+ */
+function staticText(text, range) {
+  const bytes = Buffer.from(text.replaceAll("@VERSION@", version));
+  if (bytes.some((byte) => byte === 0 || byte > 0x7f)) {
+    throw new Error(`not ASCII: ${JSON.stringify(text)}`);
+  }
+  const values = [...bytes].map((byte) => integer(byte, range));
+  return staticData("u8", values, range);
 }
 
-function put({ holder, key }, bytes) {
-  holder[key] = staticText(bytes, holder[key].range);
+/**
+ * The values of a table, row after row; undefined for every other node.
+ *
+ * @param {any} node
+ * @returns {any[] | undefined}
+ */
+function tableValues(node) {
+  // Of the assertions only `as const` has no type.
+  if (node.kind !== NodeKind.Assertion || node.toType !== null) return undefined;
+  return node.expression.elementExpressions?.flatMap(
+    (/** @type {any} */ row) => row.elementExpressions,
+  );
+}
+
+/**
+ * What replaces a node of the syntax tree: mostly itself, with what is below it replaced.
+ *
+ * @param {any} node
+ * @param {Set<unknown>} seen
+ * @returns {unknown}
+ */
+function replace(node, seen) {
+  if (node === null || typeof node !== "object" || seen.has(node)) return node;
+  seen.add(node);
+  const { range } = node;
+  const text = literalText(node);
+  if (text !== undefined) {
+    const target = [type("string", range)];
+    const address = staticText(text, range);
+    return Node.createCallExpression(identifier("changetype", range), target, [address], range);
+  }
+  const table = tableValues(node);
+  if (table !== undefined) {
+    const values = table.map((value) => {
+      const text = literalText(value);
+      return text === undefined ? value : staticText(text, value.range);
+    });
+    return staticData("usize", values, range);
+  }
+  for (const [key, child] of Object.entries(node)) {
+    // The path of an import is a literal to the parser, but not an expression.
+    if (key !== "range" && key !== "path" && key !== "source") node[key] = replace(child, seen);
+  }
+  return node;
 }
 
 export default class AsciiLiterals extends Transform {
+  /** @param {import("assemblyscript").Parser} parser */
   afterParse(parser) {
     for (const source of parser.sources) {
-      if (!source.normalizedPath.startsWith("assembly/")) continue;
-      const literals = literalsIn(source.statements);
-      const foreign = literals.find(({ text }) => !isAscii(text));
-      if (foreign !== undefined) throw new Error(`not ASCII: ${JSON.stringify(foreign.text)}`);
-      if (source.normalizedPath === "assembly/messages.ts") {
-        const [pairs, ...texts] = literals;
-        if (pairs.text !== "") throw new Error("assembly/messages.ts does not begin with PAIRS");
-        const result = pack(texts.map(({ text }) => text));
-        put(pairs, result.pairs);
-        texts.forEach((literal, i) => put(literal, result.packed[i]));
-      } else {
-        for (const literal of literals) put(literal, Buffer.from(literal.text, "latin1"));
-      }
+      if (source.normalizedPath.startsWith("assembly/")) replace(source.statements, new Set());
     }
   }
 }

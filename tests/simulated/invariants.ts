@@ -17,8 +17,8 @@
 //  7. Another attempt follows what may pass, and nothing else.
 
 import { CODES_PER_EXIT, Code } from "../../assembly/codes";
-import { HELP, VERSION } from "../../assembly/messages";
-import { meanings } from "../support/meanings";
+import { HELP } from "../../assembly/messages";
+import { VERSION, meanings } from "../support/meanings";
 import { CLOCK_MAX, errno } from "./world";
 import type { Call, Opened, Outcome } from "./world";
 import { Screen } from "../support/vt";

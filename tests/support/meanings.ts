@@ -1,9 +1,15 @@
-// The words of the codes, as assembly/messages.ts has them.
+// The texts of assembly/messages.ts as the command prints them.
 
-import { MEANINGS } from "../../assembly/messages";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { Code } from "../../assembly/codes";
+import * as texts from "../../assembly/messages";
+import { root } from "./proxy";
 
-export const meanings: ReadonlyMap<number, string> = new Map(
-  MEANINGS.trimEnd()
-    .split("\n")
-    .map((line) => [Number(line.slice(0, 4)), line.slice(5)]),
-);
+const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+  version: string;
+};
+
+export const meanings: ReadonlyMap<Code, string> = new Map<Code, string>(texts.MESSAGES);
+
+export const VERSION = texts.VERSION.replace("@VERSION@", version);
