@@ -1,0 +1,145 @@
+// What a failure means, written down once more and independently of assembly/: from docs/abi.md,
+// docs/options.md and docs/addresses.md. The tests compare the program with this.
+
+import { CODES_PER_EXIT, Code } from "../../assembly/codes";
+import type { SchemeName } from "./case";
+import { errnoName } from "./errno";
+
+/** Why something failed: the code, and the errno and the import that it came from, if any. */
+export interface Reason {
+  code: Code;
+  errno?: number;
+  call?: string;
+}
+
+/** Codes by errnos' names. */
+type Table = Readonly<Record<string, Code>>;
+
+const anyCall: Table = {
+  MFILE: Code.DescriptorLimit,
+  NFILE: Code.DescriptorLimit,
+  NOMEM: Code.MemoryLimit,
+  NOBUFS: Code.MemoryLimit,
+};
+const path: Table = {
+  NOENT: Code.NoSocket,
+  NOTDIR: Code.NotDirectory,
+  LOOP: Code.SymlinkLoop,
+  NOTSOCK: Code.NotSocket,
+  ISDIR: Code.IsDirectory,
+  NAMETOOLONG: Code.PathTooLong,
+  NOTSUP: Code.NoProc,
+  PROTOTYPE: Code.WrongSocketType,
+  CONNREFUSED: Code.Refused,
+  TIMEDOUT: Code.QueueFull,
+  ACCES: Code.PermissionDenied,
+  PERM: Code.PermissionDenied,
+};
+
+/** sock_open and sock_connect. */
+export const connectCodes: Readonly<Record<SchemeName, Table>> = {
+  unix: path,
+  "vsock-mux": path,
+  ".host": path,
+  "unix-abstract": {
+    CONNREFUSED: Code.NoSuchName,
+    PROTOTYPE: Code.WrongSocketType,
+    TIMEDOUT: Code.QueueFull,
+    ACCES: Code.Forbidden,
+    PERM: Code.Forbidden,
+  },
+  vsock: {
+    CONNRESET: Code.NotListening,
+    CONNREFUSED: Code.NotListening,
+    NODEV: Code.NoMachine,
+    HOSTUNREACH: Code.NoMachine,
+    NETUNREACH: Code.NoMachine,
+    AFNOSUPPORT: Code.NoVsock,
+    TIMEDOUT: Code.NoAnswer,
+    ACCES: Code.Forbidden,
+    PERM: Code.Forbidden,
+  },
+};
+/** sock_send and sock_recv of the handshake. */
+export const handshakeCodes: Table = {
+  CONNRESET: Code.ResetInHandshake,
+  PIPE: Code.ResetInHandshake,
+  TIMEDOUT: Code.ReplyTimeout,
+};
+/** sock_send_fds. */
+export const fdPassingCodes: Table = {
+  CONNRESET: Code.ClientGone,
+  PIPE: Code.ClientGone,
+  NOTCONN: Code.ClientGone,
+  TIMEDOUT: Code.FdPassTimeout,
+};
+/** sock_relay, of the socket and of descriptor 1. */
+const peerCodes: Table = {
+  CONNRESET: Code.PeerClosed,
+  PIPE: Code.PeerClosed,
+  NOTCONN: Code.PeerClosed,
+};
+const stdoutCodes: Table = { CONNRESET: Code.StdoutClosed, PIPE: Code.StdoutClosed };
+
+/** What --wait tries again: docs/options.md, "Waiting for a machine". */
+export const retryable: readonly Code[] = [
+  ...[Code.NoSocket, Code.Refused, Code.QueueFull, Code.NoSuchName],
+  ...[Code.NotListening, Code.NoMachine, Code.NoAnswer],
+  ...[Code.EndOfFile, Code.EndWithinLine, Code.ResetInHandshake],
+  ...[Code.ReplyTimeout, Code.ReplyTimeoutWithinLine],
+];
+
+/** The exit statuses of docs/addresses.md, but 70, a defect of the program. */
+export const exitStatuses: readonly number[] = [0, 64, 68, 69, 71, 75, 76, 77];
+
+export function exitOf(code: Code): number {
+  return Math.floor(code / CODES_PER_EXIT);
+}
+
+/** Why an import failed with an errno. */
+export function reasonOf(
+  error: number,
+  call: string,
+  table: Table = {},
+  otherwise: Code = Code.SystemError,
+): Reason {
+  const name = errnoName(error);
+  return { code: table[name] ?? anyCall[name] ?? otherwise, errno: error, call };
+}
+
+/** Why a relay failed, by the descriptor that sock_relay names. */
+export function relayReason(error: number, fd: number): Reason {
+  if (fd > 1) return reasonOf(error, "sock_relay", peerCodes);
+  return fd === 0
+    ? reasonOf(error, "sock_relay", {}, Code.StdinFailed)
+    : reasonOf(error, "sock_relay", stdoutCodes, Code.StdoutFailed);
+}
+
+/** The OK line of a reply, with its newline; as much of it as there is. */
+export function replyLine(reply: string): string {
+  return /^[^\n]*\n?/.exec(reply)?.[0] ?? "";
+}
+
+export function isOkLine(line: string): boolean {
+  const [, number] = /^OK (\d{1,10})\n$/.exec(line) ?? [];
+  return number !== undefined && Number(number) <= 0xffff_ffff;
+}
+
+/** The result of a handshake with a multiplexer that sends this and then ends or is silent. */
+export function handshakeCode(reply: string, end: "eof" | "silence"): Code {
+  const line = replyLine(reply);
+  const [, digits] = /^OK (\d{10})/.exec(line) ?? [];
+  if (Number(digits) > 0xffff_ffff) return Code.NumberOutOfRange;
+  if (isOkLine(line)) return Code.Done;
+  // What could still become an OK line.
+  if (!/^(O?|OK|OK \d{0,10})$/.test(line)) return Code.BadLine;
+  if (end === "eof") return line === "" ? Code.EndOfFile : Code.EndWithinLine;
+  return line === "" ? Code.ReplyTimeout : Code.ReplyTimeoutWithinLine;
+}
+
+/** What does not hold of an outcome. */
+export class Broken extends Error {}
+
+export function check(holds: boolean, complaint: string): asserts holds {
+  if (!holds) throw new Broken(complaint);
+}
