@@ -16,7 +16,7 @@ function documented(heading: string): Map<string, string[]> {
   assert.ok(start >= 0, `docs/abi.md has no part "${heading}"`);
   const end = abi.indexOf("\n## ", start + 1);
   const part = abi.slice(start, end < 0 ? undefined : end);
-  const entries = part.matchAll(/^### `(\w+)`\n(?:`\(([^)]*)\))?/gm);
+  const entries = part.matchAll(/^### `(\w+)`\n+(?:`\(([^)]*)\))?/gm);
   return new Map(
     [...entries].map(([, name = "", list = ""]) => [
       name,
