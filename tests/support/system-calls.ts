@@ -9,7 +9,7 @@ import { root } from "./proxy";
 export function documentedCalls(): string[] {
   const text = readFileSync(path.join(root, "docs/standalone.md"), "utf8");
   const [, section = ""] = text.split("\n## System calls\n");
-  return [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name = ""]) => name).sort();
+  return [...section.matchAll(/^\| `(\w+)` +\|/gm)].map(([, name = ""]) => name).sort();
 }
 
 /** The calls of a log that `strace -f -o` has left, in their order; the first is strace's own. */
