@@ -1,8 +1,6 @@
-// core.wasm against the second reading of its rules, tests/core/model.ts: on the corpora that fuzzing has
-// grown, on the transcripts, and on what fast-check makes up. Where the two differ, there is the
-// smallest input that was found, and the command that brings it back.
-//
-// Also that an input can be written and read again: what the transcripts say is what is fuzzed.
+// core.wasm and a second implementation of its rules, model.ts, have the same results: on the corpora
+// of the fuzzers and on what fast-check generates. A failure shows the smallest input found, and the
+// command that tests it again.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -21,7 +19,7 @@ const RUNS = 20_000;
 
 const { MODEL_SEED: seed, MODEL_PATH: path } = process.env;
 
-/** Checks a property of what fast-check makes up; MODEL_SEED and MODEL_PATH bring a case back. */
+/** Checks a property; MODEL_SEED and MODEL_PATH repeat a case. */
 function checkAll<T>(test: string, input: fc.Arbitrary<T>, check: (input: T) => void): void {
   const details = fc.check(fc.property(input, check), {
     numRuns: RUNS,
@@ -30,18 +28,18 @@ function checkAll<T>(test: string, input: fc.Arbitrary<T>, check: (input: T) => 
   });
   if (!details.failed) return;
   throw new Error(
-    `${fc.defaultReportMessage(details) ?? ""}\n\nThe same again:\n` +
-      `    MODEL_SEED=${details.seed} MODEL_PATH=${details.counterexamplePath ?? ""} ` +
+    `${fc.defaultReportMessage(details) ?? ""}\n\nreplay: ` +
+      `MODEL_SEED=${details.seed} MODEL_PATH=${details.counterexamplePath ?? ""} ` +
       `npx tsx --test --test-name-pattern="${test}" tests/core/model.test.ts`,
   );
 }
 
-const bytes = (hex: string): Buffer => Buffer.from(hex, "hex");
+const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
 
-/** Bytes that are likely to mean something, between such as are not. */
+/** Some of these words, between arbitrary bytes. */
 function text(words: readonly string[]): fc.Arbitrary<Buffer> {
   const part = fc.oneof(
-    { weight: 4, arbitrary: fc.constantFrom(...words).map((word) => Buffer.from(word, "latin1")) },
+    { weight: 4, arbitrary: fc.constantFrom(...words).map(latin1) },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 3 }).map((some) => Buffer.from(some)) },
   );
   return fc.array(part, { maxLength: 5 }).map((parts) => Buffer.concat(parts));
@@ -53,50 +51,59 @@ const number = fc.oneof(
   fc.bigInt({ min: 0n, max: 1n << 70n }).map(String),
 );
 
-const start = fc.constantFrom(
-  ...["unix/", "unix%", "unix-abstract/", "unix-abstract%", "vsock/", "vsock%", "vsock-mux/"],
-  ...["vsock-mux%", ".host", "unix", "", "UNIX/", "machine/"],
-);
-
+// The lengths are those around the limits, 107 and 4095.
+const length = fc.oneof(fc.integer({ min: 104, max: 109 }), fc.integer({ min: 4090, max: 4098 }));
 const pathWords = ["/", "%", "%%", ".", "./", "run", "VM.sock", "\0", "\xff", "d".repeat(105)];
+const schemes = ["unix", "unix-abstract", "vsock", "vsock-mux", ".host", "UNIX", "machine", ""];
 
 const address = fc
   .tuple(
-    start,
+    fc.constantFrom(...schemes).map(latin1),
+    fc.constantFrom("/", "%", "").map(latin1),
     fc.oneof(
       text([...pathWords, "hypervisor", "local", "host"]),
-      number.map((digits) => Buffer.from(digits)),
-      // Around the limits: 107 and 4095.
-      fc
-        .oneof(fc.integer({ min: 104, max: 109 }), fc.integer({ min: 4090, max: 4098 }))
-        .map((length) => Buffer.alloc(length, "d")),
+      number.map(latin1),
+      length.map((count) => Buffer.alloc(count, "d")),
     ),
-    fc.oneof(fc.constant(""), text(pathWords)),
+    fc.oneof(fc.constant(Buffer.of()), text(pathWords)),
   )
-  .map(([scheme, rest, tail]) => Buffer.concat([Buffer.from(scheme), rest, Buffer.from(tail)]));
+  .map((parts) => Buffer.concat(parts));
 
-/** The same with some letters as capitals, or something else. */
-const withName = address.chain((of) =>
+/** The same address with some letters as capitals. */
+const withCapitals = (of: Buffer): fc.Arbitrary<Buffer> =>
+  fc.infiniteStream(fc.boolean()).map((capitals) => {
+    const isCapital = (byte: number): boolean =>
+      byte >= 0x61 && byte <= 0x7a && capitals.next().value === true;
+    return Buffer.from(of.map((byte) => (isCapital(byte) ? byte - 0x20 : byte)));
+  });
+
+const command = address.chain((of) =>
   fc.record({
     address: fc.constant(of),
-    port: fc.oneof(
-      fc.constant(undefined),
-      number.map((digits) => Buffer.from(digits)),
-    ),
-    name: fc.oneof(
-      fc.constant(undefined),
-      fc.infiniteStream(fc.boolean()).map((capitals) =>
-        Buffer.from(
-          of.map((byte) => {
-            const isLetter = byte >= 0x61 && byte <= 0x7a;
-            return isLetter && capitals.next().value === true ? byte - 0x20 : byte;
-          }),
-        ),
-      ),
-      address,
-    ),
+    port: fc.option(number.map(latin1), { nil: undefined }),
+    name: fc.option(fc.oneof(withCapitals(of), address), { nil: undefined }),
   }),
 );
+
+const reply = fc
+  .tuple(
+    fc.constantFrom("OK ", "OK ", "OK ", "OK", "O", "", "ok ").map(latin1),
+    fc.oneof(number, fc.stringMatching(/^[0-9]{1,11}$/)).map(latin1),
+    fc.constantFrom("\n", "\n", "\n", "", "\r\n", " \n", "\0", "\nSSH-2.0-x\r\n").map(latin1),
+    text(["\n", "SSH-2.0-OpenSSH\r\n", "OK 5\n"]),
+  )
+  .map((parts) => Buffer.concat(parts));
+
+const segments = fc
+  .tuple(reply, fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 20 }))
+  .map(([rest, lengths]) => {
+    const cut: Buffer[] = [];
+    for (const size of lengths) {
+      cut.push(rest.subarray(0, size));
+      rest = rest.subarray(size);
+    }
+    return [...cut, rest].filter((segment) => segment.length > 0);
+  });
 
 const handshake = fc.record({
   port: fc.oneof(fc.integer({ min: 0, max: 0xffff_ffff }), fc.constantFrom(22, 0, 0xffff_ffff)),
@@ -104,31 +111,11 @@ const handshake = fc.record({
     { weight: 9, arbitrary: fc.constant(undefined) },
     { weight: 1, arbitrary: fc.integer({ min: 0, max: 30 }) },
   ),
-  segments: fc
-    .tuple(
-      fc.constantFrom("OK ", "OK ", "OK ", "OK", "O", "", "ok "),
-      fc.oneof(number, fc.stringMatching(/^[0-9]{1,11}$/)),
-      fc.oneof(fc.constant("\n"), fc.constantFrom("", "\r\n", " \n", "\0", "\nSSH-2.0-x\r\n")),
-      text(["\n", "SSH-2.0-OpenSSH\r\n", "OK 5\n"]),
-    )
-    .map((parts) => Buffer.concat(parts.map((part) => Buffer.from(part as string))))
-    .chain((answer) =>
-      fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 20 }).map((lengths) => {
-        const cut: Buffer[] = [];
-        let at = 0;
-        for (const length of lengths) {
-          if (at >= answer.length) break;
-          cut.push(answer.subarray(at, at + length));
-          at += length;
-        }
-        if (at < answer.length) cut.push(answer.subarray(at));
-        return cut;
-      }),
-    ),
+  segments,
   end: fc.constantFrom("eof" as const, "silence" as const, undefined),
 });
 
-describe("core.wasm and the model of its rules agree", () => {
+describe("core.wasm and the model have the same results", () => {
   for (const target of ["address", "handshake"] as const) {
     it(`on the corpus of ${target}`, () => {
       const inputs = packedInputs(target);
@@ -137,48 +124,49 @@ describe("core.wasm and the model of its rules agree", () => {
         try {
           checkInput(target, input);
         } catch (error) {
-          const hex = input.toString("hex");
-          throw new Error(`npm run fuzz -- ${target} ${hex}`, { cause: error });
+          throw new Error(`replay: npm run fuzz -- ${target} ${input.toString("hex")}`, {
+            cause: error,
+          });
         }
       }
     });
   }
 
-  it("on every address", ({ name }) => {
-    checkAll(name, withName, (input) => {
+  it("on generated addresses", ({ name }) => {
+    checkAll(name, command, (input) => {
       assert.deepEqual(coreAddress(input), modelAddress(input));
     });
   });
 
-  it("on every answer", ({ name }) => {
-    checkAll(name, handshake, (cut) => {
-      const input = { ...cut, answer: Buffer.concat(cut.segments) };
-      assert.deepEqual(coreHandshake(input), modelHandshake(input));
+  it("on generated replies", ({ name }) => {
+    checkAll(name, handshake, (input) => {
+      const answer = Buffer.concat(input.segments);
+      assert.deepEqual(coreHandshake({ ...input, answer }), modelHandshake({ ...input, answer }));
     });
   });
 });
 
-describe("a transcript and the input made of it say the same", () => {
-  const { address: addresses, handshake: handshakes } = readTranscripts();
+describe("a transcript as an input of a fuzzer", () => {
+  const transcripts = readTranscripts();
+  const bytes = (hex: string): Buffer => Buffer.from(hex, "hex");
 
-  it("of an address", () => {
-    for (const { address, port, name } of addresses) {
-      const input = {
-        address: bytes(address),
-        port: port === undefined ? undefined : bytes(port),
-        name: name === undefined ? undefined : bytes(name),
-      };
+  it("is the same address", () => {
+    for (const one of transcripts.address) {
+      const [address, port, name] = [one.address, one.port, one.name].map((hex) =>
+        hex === undefined ? undefined : bytes(hex),
+      );
+      const input = { address: address ?? Buffer.of(), port, name };
       assert.deepEqual(readAddress(writeAddress(input)), input);
     }
   });
 
-  it("of a handshake", () => {
-    for (const { port, sent, answer, end } of handshakes) {
+  it("is the same handshake", () => {
+    for (const { port, sent, answer, end, outcome } of transcripts.handshake) {
       const input = { port, sent, answer: bytes(answer), end };
-      const { segments = [], ...read } = readHandshake(writeHandshake(input)) ?? {};
-      const all = sent === `CONNECT ${port}\n`.length;
+      const { segments: cut = [], ...read } = readHandshake(writeHandshake(input)) ?? {};
+      const all = sent === outcome.request.length / 2;
       assert.deepEqual(read, { ...input, sent: all ? undefined : sent });
-      assert.deepEqual(Buffer.concat(segments), bytes(answer));
+      assert.deepEqual(Buffer.concat(cut), bytes(answer));
     }
   });
 });

@@ -1,7 +1,7 @@
-// A second reading of docs/addresses.md, and of the handshake's rules (an answer is `OK `, 1 to 10
-// digits up to 2^32 - 1, `\n`), to compare core.wasm with. It shares nothing with assembly/ but the
-// names of the codes: where the parser has loops and states, here are regular expressions, and text
-// is latin1, a character for each byte.
+// A second implementation of docs/addresses.md, and of the handshake's rules (a reply is `OK `, 1 to
+// 10 digits up to 2^32 - 1, `\n`), to compare core.wasm with. It shares only the names of the codes
+// with assembly/. Where core.wasm has loops and states, it has regular expressions; text is latin1, one
+// character for each byte.
 
 import assert from "node:assert/strict";
 import { AddressError, Handshake, HandshakeError, parseAddress } from "ssh-vsock-proxy";
@@ -27,18 +27,18 @@ interface Understood {
 
 type AddressOutcome = Refused | Understood;
 
-/** A CID's or port's number; or what is wrong with it, at which byte. */
+/** The number of a CID or port; or its error, with the byte that is wrong. */
 function modelNumber(text: string, kind: "Cid" | "Port"): number | Omit<Refused, "argument"> {
   if (text === "") return { code: `Empty${kind}`, offset: 0 };
-  // The longest beginning that some number has.
+  // The longest prefix that is a number.
   const [digits = ""] = /^(?:0|[1-9][0-9]*|)/.exec(text) ?? [];
-  // A number that is too large is so whatever follows: nobody reads on.
+  // A number that is too large is out of range, whatever follows it.
   if (Number(digits) > U32_MAX) return { code: `${kind}OutOfRange`, offset: 0 };
   if (digits === "" || digits !== text) return { code: `Bad${kind}`, offset: digits.length };
   return Number(digits) === U32_MAX ? { code: `${kind}OutOfRange`, offset: 0 } : Number(digits);
 }
 
-/** The path or abstract name that is written behind the separator. */
+/** The path or abstract name after the separator; or its error. */
 function modelPath(
   text: string,
   escaped: boolean,
@@ -49,7 +49,7 @@ function modelPath(
   const decoded = (part: string): string =>
     escaped ? part.replace(/%%|%/g, (sign) => (sign === "%" ? "/" : "%")) : part;
   const prefix = kind === "Path" && !/^\.?\//.test(decoded(text)) ? "/" : "";
-  // One entry for each byte of the path: how it is written.
+  // How each byte of the path is written.
   const written: string[] = text.match(escaped ? /%%|[^]/g : /[^]/g) ?? [];
   const room = longest - prefix.length;
   const nul = written.indexOf("\0");
@@ -71,7 +71,7 @@ function little(value: number, bytes: 2 | 4): string {
 
 const unixAddress = (path: string): string => little(3, 2) + hex(path);
 
-/** What becomes of an address. */
+/** The result of an address by the model. */
 export function modelAddress(input: AddressInput): AddressOutcome {
   const [address = "", port, name] = [input.address, input.port, input.name].map((text) =>
     text?.toString("latin1"),
@@ -117,12 +117,12 @@ export function modelAddress(input: AddressInput): AddressOutcome {
 interface HandshakeOutcome {
   request: string;
   code: string;
-  /** Bytes of the answer that are the handshake's. */
+  /** How many bytes of the reply are the handshake's. */
   consumed: number;
   number: number | undefined;
 }
 
-/** What becomes of a handshake, by its answer as a whole. */
+/** The result of a handshake by the model, which sees the whole reply at once. */
 export function modelHandshake(input: Omit<HandshakeInput, "segments">): HandshakeOutcome {
   const answer = input.answer.toString("latin1");
   const request = `CONNECT ${input.port}\n`;
@@ -139,7 +139,7 @@ export function modelHandshake(input: Omit<HandshakeInput, "segments">): Handsha
   if (line !== undefined && Number(digits) <= U32_MAX) {
     return { request, code: "Done", consumed: line.length, number: Number(digits) };
   }
-  // The longest beginning that some OK line has.
+  // The longest prefix that an OK line can have.
   const couldBecome = (part: string): boolean => {
     const number = /^OK ([0-9]{1,10})$/.exec(part)?.[1];
     return "OK ".startsWith(part) || (number !== undefined && Number(number) <= U32_MAX);
@@ -157,7 +157,7 @@ export function modelHandshake(input: Omit<HandshakeInput, "segments">): Handsha
   return failed("NeedMore", consumed);
 }
 
-/** What core.wasm makes of the same, in the same form. */
+/** The result of an address by core.wasm. */
 export function coreAddress({ address, port, name }: AddressInput): AddressOutcome {
   try {
     const { scheme, fromName, ...parsed } = parseAddress(address, port, name);
@@ -169,7 +169,7 @@ export function coreAddress({ address, port, name }: AddressInput): AddressOutco
   }
 }
 
-/** The same, as a host does it that is shown the answer segment by segment. */
+/** The result of a handshake by core.wasm, which sees the reply segment by segment. */
 export function coreHandshake({ port, sent, segments, end }: HandshakeInput): HandshakeOutcome {
   const handshake = new Handshake(port);
   const request = Buffer.from(handshake.request).toString("latin1");
@@ -190,7 +190,7 @@ export function coreHandshake({ port, sent, segments, end }: HandshakeInput): Ha
   }
 }
 
-/** Compares the two on an input of a fuzz target; throws where they differ. */
+/** Compares the two on an input of a fuzz target; throws if they differ. */
 export function checkInput(target: "address" | "handshake", bytes: Buffer): void {
   if (target === "address") {
     const input = readAddress(bytes);
