@@ -5,6 +5,7 @@
 import coreWasm from "../dist/core.wasm";
 import { Argument, Code, Field, Scheme } from "../assembly/codes";
 import { MESSAGES } from "../assembly/messages";
+import { ESCAPED } from "../assembly/printable";
 
 /** The exports of core.wasm; docs/abi.md says what they do. */
 interface Core {
@@ -116,22 +117,24 @@ function bytesOf(text: Text): Uint8Array {
   return typeof text === "string" ? Buffer.from(text) : text;
 }
 
-/**
- * A text as a message may hold it, escaped as the command does on stderr: `\\` for `\`, `\xHH` for the
- * bytes of what is not printable. Where a part is not UTF-8, all that is not ASCII is escaped.
- */
-function show(text: Text): string {
-  const bytes = Buffer.from(text);
-  const decoded = bytes.toString();
-  const isUtf8 = Buffer.from(decoded).equals(bytes);
-  const hidden = isUtf8 ? /[\p{C}\p{Zl}\p{Zp}\\]/gu : /[^\x20-\x5b\x5d-\x7e]/g;
-  return (isUtf8 ? decoded : bytes.toString("latin1")).replace(hidden, (letter) =>
-    letter === "\\"
-      ? "\\\\"
-      : Buffer.from(letter, isUtf8 ? "utf8" : "latin1")
-          .toString("hex")
-          .replace(/../g, "\\x$&"),
-  );
+/** One character of UTF-8, or a byte that begins none, in a string of bytes. */
+const CHARACTER = /[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[^]/g;
+
+/** A text as the command prints it on stderr: see ESCAPED. */
+function escape(text: Uint8Array): string {
+  if (text.length === 0) return "''";
+  return Buffer.from(text)
+    .toString("latin1")
+    .replace(CHARACTER, (bytes) => {
+      if (bytes === "\\") return "\\\\";
+      const character = Buffer.from(bytes, "latin1").toString();
+      const number = character.codePointAt(0) ?? 0;
+      // What is not well-formed decodes to U+FFFD, once for each byte, which has three.
+      const wellFormed = Buffer.byteLength(character) === bytes.length;
+      const escaped = ESCAPED.some(([first, last]) => number >= first && number <= last);
+      if (wellFormed && !escaped) return character;
+      return Buffer.from(bytes, "latin1").toString("hex").replace(/../g, "\\x$&");
+    });
 }
 
 /**
@@ -164,7 +167,7 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
   if (code !== Code.Done) {
     const offset = record.getUint32(Field.Offset, true);
     const name = argumentNames[argument];
-    const wrong = show(texts[argument] ?? new Uint8Array());
+    const wrong = escape(texts[argument] ?? new Uint8Array());
     throw new AddressError(Code[code], name, offset, `${wrong}: ${messageOf(code)}`);
   }
   const scheme = record.getUint32(Field.Scheme, true) as Scheme;

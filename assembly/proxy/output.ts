@@ -14,23 +14,14 @@ import { DIGIT_0, DOT, SPACE, putDecimal } from "../core/bytes";
 import { FOREIGN_MAX, line } from "./memory";
 import { Code } from "../codes";
 import { MESSAGES } from "../messages";
+import { ESCAPED } from "../printable";
 import { waitToWrite } from "./wait";
 
 export const STDERR: u32 = 2;
 /** A pipe that can be written to has room for so much; for more, the write may wait (pipe(7)). */
 const PIPE_BUF: usize = 4096;
 const NEWLINE: u8 = 0x0a;
-
-/**
- * First and last of what is not shown beyond ASCII: C1 controls, the soft hyphen, the Arabic letter
- * mark, the Mongolian vowel separator, general punctuation from the zero-width space on, surrogates,
- * the byte order mark, interlinear annotation. From U+E0000 on there is nothing that is seen.
- */
-const RANGES = memory.data<u16>([
-  0x80, 0x9f, 0xad, 0xad, 0x61c, 0x61c, 0x180e, 0x180e, 0x200b, 0x200f, 0x2028, 0x202e, 0x2060,
-  0x206f, 0xd800, 0xdfff, 0xfeff, 0xfeff, 0xfff9, 0xfffb,
-]);
-const RANGES_SIZE: usize = 40;
+const BACKSLASH: u32 = 0x5c;
 
 const IOVEC = memory.data(8, 4);
 const WRITTEN = memory.data(4, 4);
@@ -96,10 +87,9 @@ export function saySeconds(nanoseconds: u64): void {
 }
 
 /**
- * Appends bytes from outside: printable text as it is, `\` as `\\`, every other byte as `\xHH`.
- * Printable is ASCII from space to `~`, and well-formed UTF-8 that is no control (U+0080 to
- * U+009F) and does not hide itself or turn the text around it (RANGES; Unicode Technical Report 36,
- * 2.10, has the attacks). So the terminal is taken to be in UTF-8 mode.
+ * Appends bytes from outside: printable characters as they are, `\` as `\\`, every other byte as
+ * `\xHH`. Printable are those of well-formed UTF-8 that are not in ESCAPED, so the terminal is taken
+ * to be in UTF-8 mode.
  */
 export function foreign(at: usize, size: usize): void {
   const shown = min(size, foreignLeft);
@@ -110,8 +100,8 @@ export function foreign(at: usize, size: usize): void {
     const next = at + printable(at, stop);
     if (next == at) {
       const byte = <u32>load<u8>(at++);
-      put(0x5c);
-      if (byte == 0x5c) {
+      put(BACKSLASH);
+      if (byte == BACKSLASH) {
         put(byte);
       } else {
         put(0x78);
@@ -167,22 +157,22 @@ function hexDigit(value: u32): u32 {
 /** The length of the printable character at `at`, 0 where there is none. */
 function printable(at: usize, stop: usize): usize {
   const first = <u32>load<u8>(at);
-  if (first < 0x80) return first >= 0x20 && first < 0x7f && first != 0x5c ? 1 : 0;
-  const size: usize = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || at + size > stop) return 0;
-  let character = first & (0x7f >> (<u32>size));
-  for (let i: usize = 1; i < size; i++) {
-    const byte = <u32>load<u8>(at + i);
-    if ((byte & 0xc0) != 0x80) return 0;
-    character = (character << 6) | (byte & 0x3f);
-  }
-  // Longer than need be, or beyond what is shown at all: not well-formed, or not printable.
-  if (size == 3 && character < 0x800) return 0;
-  if (size == 4 && (character < 0x10000 || character >= 0xe0000)) return 0;
-  for (let range: usize = 0; range < RANGES_SIZE; range += 4) {
-    if (character >= load<u16>(RANGES + range) && character <= load<u16>(RANGES + range, 2)) {
-      return 0;
+  const size: usize = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first == BACKSLASH || at + size > stop) return 0;
+  let character = first;
+  if (size > 1) {
+    if (first < 0xc2 || first > 0xf4) return 0;
+    character &= 0x7f >> (<u32>size);
+    for (let i: usize = 1; i < size; i++) {
+      const byte = <u32>load<u8>(at + i);
+      if ((byte & 0xc0) != 0x80) return 0;
+      character = (character << 6) | (byte & 0x3f);
     }
+    // Not the shortest form: not well-formed (The Unicode Standard, table 3-7).
+    if (size == 3 && character < 0x800) return 0;
+    if (size == 4 && character < 0x10000) return 0;
   }
-  return size;
+  let range = ESCAPED;
+  while (character > load<u32>(range, 4)) range += 8;
+  return character >= load<u32>(range) ? 0 : size;
 }
