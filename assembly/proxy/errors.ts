@@ -1,10 +1,41 @@
-// From an errno to the code that says what it means, which depends on the call that it comes from.
-// What is in no table here is a SystemError, told with its number.
+// Failures: what the command knows of one, and which code an errno of which call means. An errno that
+// is in no table is a SystemError, which is printed with its number.
 
 import { errno, fd } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { Code, Scheme } from "../codes";
+import { Text } from "./memory";
 
-// Tables of pairs, errno and code, of two u16; SUCCESS ends each.
+/** Why the command fails: all that its message says. */
+@unmanaged
+export class Failure {
+  code: Code;
+  /** The errno that the code is made of, SUCCESS for none, and the call that returned it. */
+  errno: u32;
+  call: string;
+  /** The option or argument that is wrong; null if the failure is about the address. */
+  subject: Text | null;
+  /** The option's value, if that is the next argument. */
+  value: Text | null;
+}
+
+/** One record is enough: a failure ends the process, or is over when the next attempt begins. */
+const failure = changetype<Failure>(memory.data(offsetof<Failure>(), 4));
+
+/** A failure that comes from no call. */
+export function failed(
+  code: Code,
+  subject: Text | null = null,
+  value: Text | null = null,
+): Failure {
+  failure.code = code;
+  failure.errno = errno.SUCCESS;
+  failure.call = "";
+  failure.subject = subject;
+  failure.value = value;
+  return failure;
+}
+
+// Tables of pairs of u16, errno and code. SUCCESS ends each.
 
 // prettier-ignore
 const ANY_CALL = memory.data<u16>([
@@ -14,7 +45,7 @@ const ANY_CALL = memory.data<u16>([
   errno.NOBUFS, <u16>Code.MemoryLimit,
   errno.SUCCESS,
 ]);
-const END_OF_ALL = ANY_CALL + 16;
+const END_OF_ANY_CALL = ANY_CALL + 16;
 
 // prettier-ignore
 const UNIX_CONNECT = memory.data<u16>([
@@ -33,7 +64,7 @@ const UNIX_CONNECT = memory.data<u16>([
   errno.SUCCESS,
 ]);
 
-// An abstract socket is no file: the kernel means something else by the same errno.
+// An abstract socket is not a file: some errnos mean something else.
 // prettier-ignore
 const ABSTRACT_CONNECT = memory.data<u16>([
   errno.CONNREFUSED, <u16>Code.NoSuchName,
@@ -67,7 +98,7 @@ const HANDSHAKE = memory.data<u16>([
 ]);
 
 // prettier-ignore
-const HAND_OVER = memory.data<u16>([
+const FD_PASSING = memory.data<u16>([
   errno.CONNRESET, <u16>Code.ClientGone,
   errno.PIPE, <u16>Code.ClientGone,
   errno.NOTCONN, <u16>Code.ClientGone,
@@ -90,54 +121,49 @@ const STDOUT = memory.data<u16>([
   errno.SUCCESS,
 ]);
 
-/** The errno that the last failure was made of, and the call that it came from. */
-export let failedErrno: u32 = errno.SUCCESS;
-export let failedCall: string = "";
-
-/** poll_oneoff. */
-export function waitFailure(error: u32): Code {
-  return failure(ANY_CALL, error, "poll_oneoff", Code.SystemError);
+/** A failure of poll_oneoff. */
+export function waitFailure(error: u32): Failure {
+  return callFailed(ANY_CALL, error, "poll_oneoff", Code.SystemError);
 }
 
-/** sock_open and sock_connect. */
-export function connectFailure(error: u32, scheme: Scheme, call: string): Code {
+/** A failure of sock_open or sock_connect. */
+export function connectFailure(error: u32, scheme: Scheme, call: string): Failure {
   const table =
     scheme == Scheme.Vsock
       ? VSOCK_CONNECT
       : scheme == Scheme.UnixAbstract
         ? ABSTRACT_CONNECT
         : UNIX_CONNECT;
-  return failure(table, error, call, Code.SystemError);
+  return callFailed(table, error, call, Code.SystemError);
 }
 
-/** sock_send and sock_recv while the handshake runs. */
-export function handshakeFailure(error: u32, call: string): Code {
-  return failure(HANDSHAKE, error, call, Code.SystemError);
+/** A failure of sock_send or sock_recv during the handshake. */
+export function handshakeFailure(error: u32, call: string): Failure {
+  return callFailed(HANDSHAKE, error, call, Code.SystemError);
 }
 
-/** sock_send_fds. */
-export function handOverFailure(error: u32): Code {
-  return failure(HAND_OVER, error, "sock_send_fds", Code.SystemError);
+/** A failure of sock_send_fds. */
+export function fdPassingFailure(error: u32): Failure {
+  return callFailed(FD_PASSING, error, "sock_send_fds", Code.SystemError);
 }
 
-/** log_open. */
-export function logFailure(error: u32): Code {
-  return failure(ANY_CALL, error, "log_open", Code.NoLogFile);
+/** A failure of log_open. */
+export function logFailure(error: u32, path: Text): Failure {
+  const failure = callFailed(ANY_CALL, error, "log_open", Code.NoLogFile);
+  failure.subject = path;
+  return failure;
 }
 
-/** What sock_relay says of the socket, of descriptor 0 or of descriptor 1. */
-export function relayFailure(error: u32, descriptor: fd): Code {
+/** A failure of sock_relay, at the socket, descriptor 0 or descriptor 1. */
+export function relayFailure(error: u32, descriptor: fd): Failure {
   const isSocket = descriptor > 1;
   const table = isSocket ? RELAY : descriptor == 0 ? ANY_CALL : STDOUT;
   const otherwise: Code = isSocket ? Code.SystemError : Code.StdinFailed + descriptor;
-  return failure(table, error, "sock_relay", otherwise);
+  return callFailed(table, error, "sock_relay", otherwise);
 }
 
-/**
- * Whether it may be otherwise in a moment, while a machine boots, so that it is worth trying again:
- * never where a person has to do something about it.
- */
-export function passes(code: Code): bool {
+/** Whether `--wait` retries after a failure: transient while a machine boots. */
+export function isRetryable(code: Code): bool {
   return (
     code == Code.NoSocket ||
     code == Code.NoMachine ||
@@ -147,14 +173,24 @@ export function passes(code: Code): bool {
   );
 }
 
-function failure(table: usize, error: u32, call: string, otherwise: Code): Code {
-  failedErrno = error;
-  failedCall = call;
+/** Whether the message of a code needs the errno and the call to be understood. */
+export function needsErrno(code: Code): bool {
+  return code == Code.SystemError || (code >= Code.StdinFailed && code <= Code.NoLogFile);
+}
+
+function callFailed(table: usize, error: u32, call: string, otherwise: Code): Failure {
+  const failure = failed(codeOf(table, error, otherwise));
+  failure.errno = error;
+  failure.call = call;
+  return failure;
+}
+
+function codeOf(table: usize, error: u32, otherwise: Code): Code {
   while (true) {
     for (; load<u16>(table) != errno.SUCCESS; table += 4) {
       if (load<u16>(table) == error) return load<u16>(table, 2);
     }
-    if (table == END_OF_ALL) return otherwise;
+    if (table == END_OF_ANY_CALL) return otherwise;
     table = ANY_CALL;
   }
 }

@@ -1,10 +1,13 @@
-// proxy.wasm: the whole ProxyCommand. Arguments → address → socket → handshake → hand-over or relay,
-// each step a function below, in that order; `fail` ends the process from any of them.
+// proxy.wasm: the whole ProxyCommand. Arguments → address → socket → handshake → fd passing or relay,
+// each step a function below, in that order. A step that fails returns a Failure; `fail` prints it
+// and ends the process.
 //
 // Rules
-// 1. stdout belongs to ssh: the hand-over's one byte, or what is relayed. Every word goes to stderr.
-// 2. One deadline covers an attempt, from its first system call to the hand-over; another all of
-//    them.
+// 1. stdout belongs to ssh: the one byte of fd passing, or the relayed bytes. Messages go to stderr.
+// 2. One deadline covers an attempt, from its first system call to fd passing; another one covers
+//    all attempts.
+// 3. The schedule is here: when an attempt begins and ends, and when progress is shown meanwhile.
+//    Each wait below is told its end.
 
 import {
   errno,
@@ -15,19 +18,29 @@ import {
   filetype,
   proc_exit,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
-import { argumentOf, parseAddress, schemeOf, setHostPath } from "../core/address";
-import { SOCKET, attempt, deadline } from "./connect";
 import { relay_end, relayflags, sock_addr_local, sock_relay } from "../bindings/socket_shim_v1";
 import { Argument, Code, Exit, Family, Scheme } from "../codes";
-import { handOverFailure, logFailure, passes, relayFailure, waitFailure } from "./errors";
-import { EXCHANGE, record } from "./memory";
-import { openLog } from "./log";
+import { argumentOf, parseAddress, schemeOf, setHostPath } from "../core/address";
+import { codeOf } from "../core/handshake";
+import { SOCKET, closeSocket, connect, openSocket, readReply, sendRequest } from "./connect";
 import {
+  Failure,
+  failed,
+  fdPassingFailure,
+  isRetryable,
+  logFailure,
+  relayFailure,
+  waitFailure,
+} from "./errors";
+import { NEVER, hungUp, now, send, waitFor, waitUntil } from "./io";
+import { openLog } from "./log";
+import { addressRecord, handshakeSlot, ioBuffer } from "./memory";
+import {
+  Action,
   HalfClose,
   Mode,
-  Wish,
+  action,
   address,
-  blameLog,
   halfClose,
   hostSocket,
   logFile,
@@ -35,19 +48,26 @@ import {
   name,
   parseArguments,
   port,
+  timeout,
   wait,
-  wish,
 } from "./options";
-import { endProgress, explain, fail, startClock, startProgress, tell, tellRetry } from "./report";
-import { transmit } from "./transfer";
-import { NEVER, hungUp, now, waitFor, waitUntil } from "./wait";
+import {
+  endProgress,
+  explain,
+  fail,
+  printText,
+  progressDue,
+  showProgress,
+  startClock,
+  startProgress,
+} from "./report";
 
 const STDIN: fd = 0;
 const STDOUT: fd = 1;
 
-/** The first pause between attempts doubles until it is the last. */
+/** The pause between attempts, in nanoseconds: it doubles from the first to the longest. */
 const PAUSE_FIRST: u64 = 50_000_000;
-const PAUSE_LAST: u64 = 1_000_000_000;
+const PAUSE_MAX: u64 = 1_000_000_000;
 
 const COUNT = memory.data(4, 4);
 const FAMILY = memory.data(2, 2);
@@ -58,28 +78,27 @@ main();
 
 function main(): void {
   startClock();
-  const code = parseArguments();
-  if (wish != Wish.Connect && code == Code.Done) tell(wish == Wish.Help);
-  if (logFile.at != 0) keepLog();
-  if (code != Code.Done) fail(code);
-  understand();
-  const relays = choose() == Mode.Relay;
-  reach();
+  const failure = parseArguments();
+  if (action != Action.Connect && failure == null) printText(action == Action.Help);
+  if (logFile.at != 0) openLogFile();
+  if (failure != null) fail(failure);
+  parseTarget();
+  const relays = selectMode() == Mode.Relay;
+  const deadline = connectWithRetry();
   if (relays) relay(load<u32>(SOCKET));
-  else handOver();
+  else passSocket(deadline);
   proc_exit(Exit.Ok);
 }
 
-function keepLog(): void {
-  const error = openLog(logFile.at, logFile.length);
-  if (error == errno.SUCCESS) return;
-  blameLog();
-  fail(logFailure(error));
+function openLogFile(): void {
+  const error = openLog(logFile);
+  if (error != errno.SUCCESS) fail(logFailure(error, logFile));
 }
 
-function understand(): void {
+/** Parses ADDRESS, PORT and NAME into addressRecord. Messages name NAME if that was taken. */
+function parseTarget(): void {
   const code = parseAddress(
-    record,
+    addressRecord,
     address.at,
     address.length,
     port.at,
@@ -87,19 +106,19 @@ function understand(): void {
     name.at,
     name.length,
   );
-  if (argumentOf(record) == Argument.Name) address.at = name.at;
-  if (code != Code.Done) fail(code);
-  if (schemeOf(record) == Scheme.Host && hostSocket.at != 0) {
-    setHostPath(record, hostSocket.at, hostSocket.length);
+  if (argumentOf(addressRecord) == Argument.Name) address.at = name.at;
+  if (code != Code.Done) fail(failed(code));
+  if (schemeOf(addressRecord) == Scheme.Host && hostSocket.at != 0) {
+    setHostPath(addressRecord, hostSocket.at, hostSocket.length);
   }
 }
 
-/** ssh waits for a descriptor on descriptor 1, a unix stream socket, if ProxyUseFdpass is set. */
-function choose(): Mode {
+/** With ProxyUseFdpass, ssh waits for a descriptor on descriptor 1, a unix stream socket. */
+function selectMode(): Mode {
   if (mode == Mode.Relay) return Mode.Relay;
   const stat = changetype<fdstat>(STAT);
   const error = fd_fdstat_get(STDOUT, stat);
-  if (error == errno.BADF) fail(Code.NoStdout);
+  if (error == errno.BADF) fail(failed(Code.NoStdout));
   if (
     error == errno.SUCCESS &&
     stat.filetype == filetype.SOCKET_STREAM &&
@@ -108,49 +127,98 @@ function choose(): Mode {
   ) {
     return Mode.FdPass;
   }
-  if (mode == Mode.FdPass) fail(Code.NoFdPassing);
+  if (mode == Mode.FdPass) fail(failed(Code.NoFdPassing));
   return Mode.Relay;
 }
 
 /**
- * Attempts, as long as --wait says and what fails may pass. None begins at the very end of that
- * time: the last one has as much of it as the first pause.
+ * Attempts to connect until one succeeds, fails for good, or the time of --wait is over. None begins
+ * at the very end of that time: the last one has at least PAUSE_FIRST of it.
+ *
+ * @returns the deadline of the attempt that has succeeded
  */
-function reach(): void {
+function connectWithRetry(): u64 {
   startProgress();
   const end = wait == 0 ? NEVER : now() + wait;
   const last = end - PAUSE_FIRST;
   let pause = PAUSE_FIRST;
+  let retried = false;
   while (true) {
-    const code = attempt(end);
-    if (code == Code.Done) break;
-    if (wait == 0 || !passes(code)) fail(code);
+    explain(Code.Connecting, wait == 0 ? timeout : min(timeout, end - now()));
+    const deadline = min(now() + timeout, end);
+    const failure = attempt(deadline);
+    if (failure == null) {
+      endProgress();
+      return deadline;
+    }
+    if (wait == 0 || !isRetryable(failure.code)) fail(failure, retried);
     const time = now();
-    if (time >= last) fail(code);
+    if (time >= last) fail(failure, retried);
     pause = min(pause, last - time);
-    tellRetry(code, pause);
-    rest(time + pause);
-    if (now() >= end) fail(code);
-    pause = min(pause << 1, PAUSE_LAST);
+    retried = true;
+    explain(failure.code, pause);
+    showProgress(failure.code);
+    const interruption = sleepUntil(time + pause);
+    if (interruption != null) fail(interruption, retried);
+    if (now() >= end) fail(failure, retried);
+    pause = min(pause << 1, PAUSE_MAX);
   }
-  endProgress();
 }
 
-/** Waits for the next attempt, unless nobody is there any more for whom it would be. */
-function rest(until: u64): void {
-  let error = waitFor(STDOUT, eventtype.FD_READ, until);
+/** Opens and connects a socket, with a multiplexer to the port. If that fails, there is no socket. */
+function attempt(deadline: u64): Failure | null {
+  let failure = openSocket();
+  if (failure != null) return failure;
+  failure = connectSocket(deadline);
+  if (failure == null) {
+    if (schemeOf(addressRecord) == Scheme.VsockMux) failure = shakeHands(deadline);
+    else explain(Code.Connected);
+  }
+  if (failure != null) closeSocket();
+  return failure;
+}
+
+function connectSocket(deadline: u64): Failure | null {
+  while (true) {
+    const until = min(deadline, progressDue);
+    const failure = connect(until);
+    if (failure == null || failure.errno != errno.TIMEDOUT) return failure;
+    // The kernel may have a limit of its own, before `until`.
+    if (until == deadline || now() < until) return failure;
+    showProgress(Code.Connecting);
+  }
+}
+
+function shakeHands(deadline: u64): Failure | null {
+  let failure = sendRequest(deadline);
+  if (failure != null) return failure;
+  if (codeOf(handshakeSlot) == Code.NeedMore) explain(Code.RequestSent);
+  while (codeOf(handshakeSlot) == Code.NeedMore) {
+    const until = min(deadline, progressDue);
+    failure = readReply(until, deadline);
+    if (failure != null) return failure;
+    if (until < deadline && now() >= until) showProgress(Code.RequestSent);
+  }
+  if (codeOf(handshakeSlot) != Code.Done) return failed(codeOf(handshakeSlot));
+  explain(Code.ReplyReceived);
+  return null;
+}
+
+/** Waits for the next attempt; fails early if ssh has ended. */
+function sleepUntil(time: u64): Failure | null {
+  let error = waitFor(STDOUT, eventtype.FD_READ, time);
   if (error == errno.SUCCESS) {
-    if (hungUp()) fail(Code.ClientGone);
-    error = waitUntil(until);
+    if (hungUp()) return failed(Code.ClientGone);
+    error = waitUntil(time);
   }
-  if (error != errno.SUCCESS && error != errno.TIMEDOUT) fail(waitFailure(error));
+  return error == errno.SUCCESS || error == errno.TIMEDOUT ? null : waitFailure(error);
 }
 
-/** Exactly one byte and one descriptor are what ssh waits for; the byte's value means nothing. */
-function handOver(): void {
-  store<u8>(EXCHANGE, 0);
-  const error = transmit(STDOUT, 1, SOCKET, deadline);
-  if (error != errno.SUCCESS) fail(handOverFailure(error));
+/** Passes the socket to ssh, with the one byte that carries it. ssh ignores its value. */
+function passSocket(deadline: u64): void {
+  store<u8>(ioBuffer, 0);
+  const error = send(STDOUT, 1, SOCKET, deadline);
+  if (error != errno.SUCCESS) fail(fdPassingFailure(error));
   explain(Code.FdPassed);
 }
 
@@ -158,7 +226,7 @@ function relay(socket: fd): void {
   explain(Code.Relaying);
   let flags: relayflags = relayflags.HALF_CLOSE;
   if (halfClose == HalfClose.Never) flags = 0;
-  if (halfClose == HalfClose.Auto && schemeOf(record) == Scheme.VsockMux) flags = 0;
+  if (halfClose == HalfClose.Auto && schemeOf(addressRecord) == Scheme.VsockMux) flags = 0;
   const error = sock_relay(socket, STDIN, STDOUT, flags, END);
   const end = changetype<relay_end>(END);
   if (error != errno.SUCCESS) fail(relayFailure(error, socket));

@@ -1,7 +1,7 @@
-// The command line, [OPTIONS] ADDRESS [PORT [NAME]], and the options that the environment variable
-// SSH_VSOCK_PROXY_OPTIONS has, which come before it: so what the command line says is the last word.
-// Options end at the first argument that is none, or behind `--`, so that nothing that ssh puts in
-// for %p or %n can become one.
+// The command line, [OPTIONS] ADDRESS [PORT [NAME]], and the options in the environment variable
+// SSH_VSOCK_PROXY_OPTIONS, which are read first, so that the command line overrides them. Options end
+// at the first argument that is not one, or after `--`, so that no value of ssh's %p or %n is read as
+// an option.
 
 import {
   args_get,
@@ -12,7 +12,8 @@ import {
 import { PATH_MAX } from "../core/address";
 import { DASH, NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "../core/bytes";
 import { Code } from "../codes";
-import { ARGUMENTS, makeRoom } from "./memory";
+import { Failure, failed } from "./errors";
+import { ARGUMENTS, Text, reserve } from "./memory";
 import { BAD_QUOTING, splitWords } from "./shellwords";
 
 const EQUALS: u8 = 0x3d;
@@ -24,7 +25,7 @@ const DURATION_MAX: u64 = 1440 * MINUTE;
 
 export const VARIABLE = "SSH_VSOCK_PROXY_OPTIONS";
 
-/** Those without a value first; -v and --verbose are the same, and so are those behind them. */
+/** Those without a value first. Two names each from -v to --help. */
 const OPTIONS =
   "--fdpass --stdio -v --verbose -V --version -h --help --timeout --wait --half-close --host-socket --log-file";
 
@@ -41,145 +42,140 @@ const enum Option {
 }
 const FIRST_WITH_VALUE: i32 = Option.Timeout;
 
-export const enum Wish {
+/** What the command is asked to do. */
+export const enum Action {
   Connect = 0,
   Help = 1,
   Version = 2,
 }
 
-/** How the connection gets to whoever wants it. */
+/** How the client gets the connection. */
 export const enum Mode {
-  /** By descriptor passing where descriptor 1 is a unix stream socket, by a relay elsewhere. */
+  /** By fd passing if descriptor 1 is a unix stream socket, otherwise by a relay. */
   Auto = 0,
   FdPass = 1,
   Relay = 2,
 }
 
-/** Whether a relay passes the end of its input on. */
+/** Whether a relay shuts the socket down for writing at the end of its input. */
 export const enum HalfClose {
-  /** Not to a multiplexer: on Firecracker it takes the answer with it. */
+  /** Not with a multiplexer: Firecracker then drops what the guest still sends. */
   Auto = 0,
   Always = 1,
   Never = 2,
 }
 
-/** An argument; `at` is 0 where it was not given. */
-@unmanaged
-export class Text {
-  at: usize;
-  length: usize;
-}
+// One of each, because there is one command line. They are set by `parseArguments`.
 
-// One of each, because there is one command line. They are read after `parseArguments`.
-
-export let wish: Wish = Wish.Connect;
+export let action: Action = Action.Connect;
 export let mode: Mode = Mode.Auto;
 export let halfClose: HalfClose = HalfClose.Auto;
 export let verbose: bool = false;
 /** How long one attempt may take, in nanoseconds. */
 export let timeout: u64 = 5 * SECOND;
-/** For how long there are further attempts, in nanoseconds; 0 for a single one. */
+/** For how long failed attempts are repeated, in nanoseconds; 0 for a single attempt. */
 export let wait: u64 = 0;
-export const hostSocket = changetype<Text>(memory.data(8, 4));
-export const logFile = changetype<Text>(memory.data(8, 4));
-export const address = changetype<Text>(memory.data(8, 4));
-export const port = changetype<Text>(memory.data(8, 4));
-export const name = changetype<Text>(memory.data(8, 4));
-/** What a failure is about: the option or argument as it was written; `at` is 0 if it is none. */
-export const culprit = changetype<Text>(memory.data(8, 4));
-/** The option's value, where it is the next argument. */
-export const culpritValue = changetype<Text>(memory.data(8, 4));
-/** Whether what a failure is about stands in SSH_VSOCK_PROXY_OPTIONS. */
-export let inVariable: bool = false;
-/** Whether a terminal would know how to move its cursor: TERM is set, and not to `dumb`. */
+export const hostSocket = changetype<Text>(memory.data(offsetof<Text>(), 4));
+export const logFile = changetype<Text>(memory.data(offsetof<Text>(), 4));
+export const address = changetype<Text>(memory.data(offsetof<Text>(), 4));
+export const port = changetype<Text>(memory.data(offsetof<Text>(), 4));
+export const name = changetype<Text>(memory.data(offsetof<Text>(), 4));
+/** Whether a terminal's cursor can be moved: TERM is set, and not to `dumb`. */
 export let cursorMoves: bool = false;
 
-/** Whether `logFile` stands in SSH_VSOCK_PROXY_OPTIONS. */
-let logInVariable: bool = false;
+/** The option that was read last, and its value. */
+const option = changetype<Text>(memory.data(offsetof<Text>(), 4));
+const value = changetype<Text>(memory.data(offsetof<Text>(), 4));
 
 const SIZES = memory.data(16, 4);
 
-/** The next word, and the end of the words: a pointer to each. */
-let next: usize = 0;
-let last: usize = 0;
+/** The words that are still to be read: a pointer to a pointer to each. */
+@unmanaged
+class Words {
+  next: usize;
+  end: usize;
+  inVariable: bool;
+}
 
-/**
- * Reads the variable and the command line into the variables above.
- *
- * @returns Done; MemoryLimit; NoAddress to NotForVariable of code.ts, about `culprit`
- */
-export function parseArguments(): Code {
+const words = changetype<Words>(memory.data(offsetof<Words>(), 4));
+
+/** Reads the environment and the command line into the variables above. */
+export function parseArguments(): Failure | null {
   const argv = ARGUMENTS;
   if ((args_sizes_get(SIZES, SIZES + 4) | environ_sizes_get(SIZES + 8, SIZES + 12)) != 0) {
-    return Code.MemoryLimit;
+    return failed(Code.MemoryLimit);
   }
   const argc = load<u32>(SIZES);
   const variables = load<u32>(SIZES, 8);
   const texts = argv + ((<usize>argc) << 2);
   const environ = (texts + load<u32>(SIZES, 4) + 3) & ~3;
   const settings = environ + ((<usize>variables) << 2);
-  // Every second byte at most begins a word, which has a pointer.
-  const words = (settings + load<u32>(SIZES, 12) + 3) & ~3;
-  if (!makeRoom(words + 2 * load<u32>(SIZES, 12) - argv)) return Code.MemoryLimit;
-  if ((args_get(argv, texts) | environ_get(environ, settings)) != 0) return Code.MemoryLimit;
+  // At most every second byte begins a word, which has a pointer.
+  const pointers = (settings + load<u32>(SIZES, 12) + 3) & ~3;
+  if (!reserve(pointers + 2 * load<u32>(SIZES, 12) - argv)) return failed(Code.MemoryLimit);
+  if ((args_get(argv, texts) | environ_get(environ, settings)) != 0) {
+    return failed(Code.MemoryLimit);
+  }
 
   for (let i: u32 = 0; i < variables; i++) {
-    const code = parseVariable(load<u32>(environ + (i << 2)), words);
-    if (code != Code.Done) return code;
+    const failure = parseVariable(load<u32>(environ + (i << 2)), pointers);
+    if (failure != null) return failure;
   }
 
-  // A host need not give even the program's name.
-  next = argc == 0 ? texts : argv + 4;
-  last = texts;
-  const code = parseOptions();
-  if (code != Code.Done || wish != Wish.Connect) return code;
-  if (next == last) return Code.NoAddress;
+  // A host need not pass even the program's name.
+  words.next = argc == 0 ? texts : argv + 4;
+  words.end = texts;
+  words.inVariable = false;
+  const failure = parseOptions();
+  if (failure != null || action != Action.Connect) return failure;
+  if (words.next == words.end) return failed(Code.NoAddress);
   take(address);
-  if (next < last) take(port);
-  if (next < last) take(name);
-  if (next == last) return Code.Done;
-  take(culprit);
-  return Code.TooManyArguments;
+  if (words.next < words.end) take(port);
+  if (words.next < words.end) take(name);
+  if (words.next == words.end) return null;
+  take(option);
+  return failed(Code.TooManyArguments, option);
 }
 
-function parseVariable(variable: usize, words: usize): Code {
-  let value = variable;
-  while (load<u8>(value++) != EQUALS);
-  const nameLength = value - 1 - variable;
+/** Reads one variable of the environment, and the options in it if it is the one that has some. */
+function parseVariable(variable: usize, pointers: usize): Failure | null {
+  let text = variable;
+  while (load<u8>(text++) != EQUALS);
+  const nameLength = text - 1 - variable;
   if (equals(variable, nameLength, "TERM")) {
-    cursorMoves = load<u8>(value) != 0 && !equals(value, lengthOf(value), "dumb");
-    return Code.Done;
+    cursorMoves = load<u8>(text) != 0 && !equals(text, lengthOf(text), "dumb");
+    return null;
   }
-  if (!equals(variable, nameLength, VARIABLE)) return Code.Done;
+  if (!equals(variable, nameLength, VARIABLE)) return null;
 
-  inVariable = true;
-  const count = splitWords(value, words);
-  if (count == BAD_QUOTING) return Code.BadQuoting;
-  next = words;
-  last = words + ((<usize>count) << 2);
-  const code = parseOptions();
-  if (code != Code.Done) return code;
-  if (next < last) take(culprit);
-  // What asks for a text is still the culprit, too.
-  if (culprit.at != 0) return Code.NotForVariable;
-  inVariable = false;
-  return Code.Done;
+  const count = splitWords(text, pointers);
+  words.next = pointers;
+  words.end = pointers + ((<usize>count) << 2);
+  words.inVariable = true;
+  if (count == BAD_QUOTING) {
+    option.at = 0;
+    option.inVariable = true;
+    return failed(Code.BadQuoting, option);
+  }
+  const failure = parseOptions();
+  if (failure != null) return failure;
+  if (action == Action.Connect) {
+    if (words.next == words.end) return null;
+    take(option);
+  }
+  return failed(Code.NotForVariable, option);
 }
 
-/** Reads options until there is a word that is none; what is wrong is in `culprit`. */
-function parseOptions(): Code {
-  while (next < last) {
-    const option = load<u32>(next);
-    if (load<u8>(option) != DASH) break;
-    take(culprit);
-    if (equals(option, culprit.length, "--")) break;
-    const code = parseOption(option, culprit.length);
-    if (code != Code.Done) return code;
-    culpritValue.at = 0;
-    if (wish != Wish.Connect) return Code.Done;
+/** Reads options until the first word that is not one, or one that changes the action. */
+function parseOptions(): Failure | null {
+  while (words.next < words.end && action == Action.Connect) {
+    if (load<u8>(load<u32>(words.next)) != DASH) break;
+    take(option);
+    if (equals(option.at, option.length, "--")) break;
+    const failure = parseOption();
+    if (failure != null) return failure;
   }
-  culprit.at = 0;
-  return Code.Done;
+  return null;
 }
 
 function lengthOf(text: usize): usize {
@@ -189,66 +185,67 @@ function lengthOf(text: usize): usize {
 }
 
 function take(text: Text): void {
-  text.at = load<u32>(next);
+  text.at = load<u32>(words.next);
   text.length = lengthOf(text.at);
-  next += 4;
+  text.inVariable = words.inVariable;
+  words.next += 4;
 }
 
-function parseOption(option: usize, length: usize): Code {
-  let nameEnd = option;
-  while (nameEnd < option + length && load<u8>(nameEnd) != EQUALS) nameEnd++;
-  const nameLength = nameEnd - option;
-  const hasValue = nameLength < length;
+/** Reads `option` and the value that follows it. */
+function parseOption(): Failure | null {
+  const end = option.at + option.length;
+  let nameEnd = option.at;
+  while (nameEnd < end && load<u8>(nameEnd) != EQUALS) nameEnd++;
+  const hasValue = nameEnd < end;
 
-  const index = indexOf(OPTIONS, option, nameLength);
-  if (index < 0) return Code.UnknownOption;
-  if (index >= FIRST_WITH_VALUE) {
-    if (hasValue) return parseValue(index, nameEnd + 1, option + length);
-    if (next == last) return Code.NoValue;
-    take(culpritValue);
-    return parseValue(index, culpritValue.at, culpritValue.at + culpritValue.length);
+  const index = indexOf(OPTIONS, option.at, nameEnd - option.at);
+  if (index < 0) return failed(Code.UnknownOption, option);
+  if (index < FIRST_WITH_VALUE) {
+    if (hasValue) return failed(Code.UnwantedValue, option);
+    setOption(index);
+    return null;
   }
-  if (hasValue) return Code.UnwantedValue;
+  if (hasValue) {
+    value.at = nameEnd + 1;
+    value.length = end - value.at;
+    value.inVariable = words.inVariable;
+  } else {
+    if (words.next == words.end) return failed(Code.NoValue, option);
+    take(value);
+  }
+  const code = parseValue(index);
+  return code == Code.Done ? null : failed(code, option, hasValue ? null : value);
+}
+
+function setOption(index: i32): void {
   if (index == Option.FdPass) mode = Mode.FdPass;
   else if (index == Option.Stdio) mode = Mode.Relay;
-  else if (index >= Option.V) wish = index >= Option.H ? Wish.Help : Wish.Version;
+  else if (index >= Option.V) action = index >= Option.H ? Action.Help : Action.Version;
   else verbose = true;
-  return Code.Done;
 }
 
-function parseValue(option: i32, at: usize, end: usize): Code {
-  if (option == Option.HostSocket) return parsePath(hostSocket, at, end - at);
-  if (option == Option.LogFile) {
-    logInVariable = inVariable;
-    return parsePath(logFile, at, end - at);
+function parseValue(index: i32): Code {
+  if (index == Option.HostSocket) return setPath(hostSocket);
+  if (index == Option.LogFile) return setPath(logFile);
+  if (index == Option.HalfClose) {
+    const when = indexOf("auto always never", value.at, value.length);
+    halfClose = <HalfClose>when;
+    return when < 0 ? Code.BadHalfClose : Code.Done;
   }
-  if (option == Option.HalfClose) {
-    const index = indexOf("auto always never", at, end - at);
-    halfClose = <HalfClose>index;
-    return index < 0 ? Code.BadHalfClose : Code.Done;
-  }
-  const code = parseDuration(at, end);
-  if (option == Option.Wait) wait = duration;
+  const code = parseDuration(value.at, value.at + value.length);
+  if (index == Option.Wait) wait = duration;
   else if (code == Code.Done && duration == 0) return Code.DurationOutOfRange;
   else timeout = duration;
   return code;
 }
 
-/** Makes the log file what a failure is about, and says where it stands. */
-export function blameLog(): void {
-  memory.copy(changetype<usize>(culprit), changetype<usize>(logFile), offsetof<Text>());
-  culpritValue.at = 0;
-  inVariable = logInVariable;
-}
-
-function parsePath(path: Text, at: usize, length: usize): Code {
-  if (length == 0 || length > PATH_MAX) return Code.BadPath;
-  path.at = at;
-  path.length = length;
+function setPath(path: Text): Code {
+  if (value.length == 0 || value.length > PATH_MAX) return Code.BadPath;
+  memory.copy(changetype<usize>(path), changetype<usize>(value), offsetof<Text>());
   return Code.Done;
 }
 
-/** What `parseDuration` has read, in nanoseconds. */
+/** The result of `parseDuration`, in nanoseconds. */
 let duration: u64 = 0;
 
 function parseDuration(at: usize, end: usize): Code {

@@ -1,153 +1,109 @@
-// A line for stderr, put together in a static buffer and written in one piece if it is no longer
-// than a pipe takes at once, so that what others write to the same terminal does not tear it apart.
+// A line of output, built in a static buffer; report.ts and log.ts write it.
 //
-// Rule: what comes from outside (addresses, options) goes through `foreign`, and only that; so no
-// byte of it can act on the terminal.
+// Rule: untrusted bytes (addresses, options) are appended by `appendEscaped` only, so that none of
+// them can act on the terminal.
 
-import {
-  errno,
-  fd,
-  fd_write,
-  iovec,
-} from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { DIGIT_0, DOT, SPACE, putDecimal } from "../core/bytes";
-import { FOREIGN_MAX, line } from "./memory";
 import { Code } from "../codes";
 import { MESSAGES } from "../messages";
 import { ESCAPED } from "../printable";
-import { waitToWrite } from "./wait";
+import { UNTRUSTED_MAX, line } from "./memory";
 
-export const STDERR: u32 = 2;
-/** A pipe that can be written to has room for so much; for more, the write may wait (pipe(7)). */
-const PIPE_BUF: usize = 4096;
 const NEWLINE: u8 = 0x0a;
 const BACKSLASH: u32 = 0x5c;
 
-const IOVEC = memory.data(8, 4);
-const WRITTEN = memory.data(4, 4);
+/** The length of the line. */
+export let length: usize = 0;
+/** The length of its first part, which is for the log only. */
+export let stampLength: usize = 0;
+/** How many untrusted bytes the line may still show. */
+let untrustedLeft: usize = UNTRUSTED_MAX;
 
-let length: usize = 0;
-/** Where what is for stderr begins: behind the log's stamp. */
-let stamped: usize = 0;
-/** How many bytes of foreign text the line may still show. */
-let foreignLeft: usize = FOREIGN_MAX;
-/** Whether stderr takes what is written. Once it did not, nobody waits for it again. */
-let taken: bool = true;
-
-/** Begins a new line, whose first part, up to `endStamp`, is for the log alone. */
-export function begin(): void {
+export function beginLine(): void {
   length = 0;
-  stamped = 0;
-  foreignLeft = FOREIGN_MAX;
+  stampLength = 0;
+  untrustedLeft = UNTRUSTED_MAX;
 }
 
+/** Makes what the line has so far the part that is for the log only. */
 export function endStamp(): void {
-  stamped = length;
+  stampLength = length;
 }
 
-/** Appends a text of ours. */
-export function say(text: string): void {
-  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) put(load<u8>(at));
+export function endLine(): void {
+  appendByte(NEWLINE);
 }
 
-/** Appends the message of a code. */
-export function sayMeaning(code: Code): void {
+export function appendByte(byte: u32): void {
+  store<u8>(line + length++, <u8>byte);
+}
+
+export function append(text: string): void {
+  for (let at = changetype<usize>(text); load<u8>(at) != 0; at++) appendByte(load<u8>(at));
+}
+
+export function appendMessage(code: Code): void {
   let row = MESSAGES;
   while (load<u32>(row) != code) row += 8;
-  say(changetype<string>(load<usize>(row, 4)));
+  append(changetype<string>(load<usize>(row, 4)));
 }
 
 /** Appends a number in decimal. */
-export function sayNumber(value: u64): void {
+export function appendNumber(value: u64): void {
   length = putDecimal(line + length, value) - line;
 }
 
-/** Appends the last digits of a number, as many as are asked for, and a byte behind them. */
-export function sayPadded(value: u32, digits: u32, end: u32): void {
+/** Appends the last `digits` digits of a number, and a byte behind them. */
+export function appendPadded(value: u32, digits: u32, end: u32): void {
   let scale: u32 = 1;
   while (--digits > 0) scale *= 10;
-  for (; scale > 0; scale /= 10) put(<u32>(DIGIT_0 + ((value / scale) % 10)));
-  put(end);
+  for (; scale > 0; scale /= 10) appendByte(<u32>(DIGIT_0 + ((value / scale) % 10)));
+  appendByte(end);
 }
 
 /** Appends a time in milliseconds with three decimals, and its unit. */
-export function sayMilliseconds(nanoseconds: u64): void {
-  sayNumber(nanoseconds / 1_000_000);
-  put(DOT);
-  sayPadded(<u32>((nanoseconds / 1000) % 1000), 3, SPACE);
-  say("ms");
+export function appendMilliseconds(nanoseconds: u64): void {
+  appendNumber(nanoseconds / 1_000_000);
+  appendByte(DOT);
+  appendPadded(<u32>((nanoseconds / 1000) % 1000), 3, SPACE);
+  append("ms");
 }
 
 /** Appends a time in seconds with one decimal, and its unit. */
-export function saySeconds(nanoseconds: u64): void {
-  sayNumber(nanoseconds / 1_000_000_000);
-  put(DOT);
-  sayPadded(<u32>(nanoseconds / 100_000_000), 1, SPACE);
-  say("s");
+export function appendSeconds(nanoseconds: u64): void {
+  appendNumber(nanoseconds / 1_000_000_000);
+  appendByte(DOT);
+  appendPadded(<u32>(nanoseconds / 100_000_000), 1, SPACE);
+  append("s");
 }
 
 /**
- * Appends bytes from outside: printable characters as they are, `\` as `\\`, every other byte as
- * `\xHH`. Printable are those of well-formed UTF-8 that are not in ESCAPED, so the terminal is taken
- * to be in UTF-8 mode.
+ * Appends untrusted bytes: printable characters as they are, `\` as `\\`, every other byte as `\xHH`.
+ * Printable are those of well-formed UTF-8 that are not in ESCAPED, so the terminal is taken to be
+ * in UTF-8 mode. An empty text is shown as `''`.
  */
-export function foreign(at: usize, size: usize): void {
-  const shown = min(size, foreignLeft);
+export function appendEscaped(at: usize, size: usize): void {
+  const shown = min(size, untrustedLeft);
   const stop = at + shown;
-  foreignLeft -= shown;
-  if (size == 0) say("''");
+  untrustedLeft -= shown;
+  if (size == 0) append("''");
   while (at < stop) {
     const next = at + printable(at, stop);
     if (next == at) {
       const byte = <u32>load<u8>(at++);
-      put(BACKSLASH);
+      appendByte(BACKSLASH);
       if (byte == BACKSLASH) {
-        put(byte);
+        appendByte(byte);
       } else {
-        put(0x78);
-        put(hexDigit(byte >> 4));
-        put(hexDigit(byte & 15));
+        appendByte(0x78);
+        appendByte(hexDigit(byte >> 4));
+        appendByte(hexDigit(byte & 15));
       }
     } else {
-      for (; at < next; at++) put(load<u8>(at));
+      for (; at < next; at++) appendByte(load<u8>(at));
     }
   }
-  if (shown < size) say("...");
-}
-
-/** Ends the line. */
-export function end(): void {
-  put(NEWLINE);
-}
-
-/** Writes the whole line to a log. What that does not take is lost. */
-export function writeLog(log: fd): void {
-  const text = changetype<iovec>(IOVEC);
-  text.buf = line;
-  text.buf_len = length;
-  fd_write(log, IOVEC, 1, WRITTEN);
-}
-
-/**
- * Writes the line to stderr, without its stamp. What stderr does not take within a second is lost:
- * there is no one else to tell, and ssh waits.
- */
-export function writeOut(): void {
-  const text = changetype<iovec>(IOVEC);
-  let at = stamped;
-  while (at < length && taken) {
-    taken = waitToWrite(STDERR);
-    if (!taken) break;
-    text.buf = line + at;
-    text.buf_len = min(length - at, PIPE_BUF);
-    const error = fd_write(STDERR, IOVEC, 1, WRITTEN);
-    if (error == errno.SUCCESS) at += load<u32>(WRITTEN);
-    else taken = error == errno.AGAIN;
-  }
-}
-
-function put(byte: u32): void {
-  store<u8>(line + length++, <u8>byte);
+  if (shown < size) append("...");
 }
 
 function hexDigit(value: u32): u32 {

@@ -1,5 +1,5 @@
-// What the command says: each step with -v, what it waits for with --wait, and the one line of a
-// failure. It goes to stderr, and all but the progress to the log.
+// What the command prints: each step with -v, the progress with --wait, and the message of a failure.
+// It goes to stderr, and all but the progress to the log.
 
 import {
   errno,
@@ -15,70 +15,65 @@ import {
   socketAddressLengthOf,
   socketAddressOf,
 } from "../core/address";
-import { CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
-import { failedCall, failedErrno } from "./errors";
 import { numberOf } from "../core/handshake";
-import { SLOT, record } from "./memory";
-import {
-  STDERR,
-  begin,
-  end,
-  endStamp,
-  foreign,
-  say,
-  sayMeaning,
-  sayMilliseconds,
-  sayNumber,
-  saySeconds,
-  writeLog,
-  writeOut,
-} from "./output";
-import { log, sayStamp } from "./log";
-import {
-  VARIABLE,
-  address,
-  culprit,
-  culpritValue,
-  cursorMoves,
-  inVariable,
-  port,
-  verbose,
-  wait,
-} from "./options";
+import { CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
 import { HELP, VERSION } from "../messages";
-import { NEVER, now } from "./wait";
+import { Failure, needsErrno } from "./errors";
+import { NEVER, now, transferred, waitToWrite, write } from "./io";
+import { appendStamp, log, writeLog } from "./log";
+import { addressRecord, handshakeSlot, line } from "./memory";
+import { VARIABLE, address, cursorMoves, port, verbose, wait } from "./options";
+import {
+  append,
+  appendEscaped,
+  appendMessage,
+  appendMilliseconds,
+  appendNumber,
+  appendSeconds,
+  beginLine,
+  endLine,
+  endStamp,
+  length,
+  stampLength,
+} from "./output";
 
-const NAME = "ssh-vsock-proxy: ";
+const PROGRAM = "ssh-vsock-proxy: ";
+
+const STDERR: u32 = 2;
+/** How many bytes a pipe that is ready for writing takes without blocking (pipe(7)). */
+const PIPE_BUF: usize = 4096;
+const STDERR_TIMEOUT: u64 = 1_000_000_000;
 
 const STAT = memory.data(24, 8);
 
-/** A terminal's line of progress is renewed so often, at least. */
-const REDRAW: u64 = 1_000_000_000;
-/** Elsewhere there is a line so often. */
-const REPEAT: u64 = 10 * REDRAW;
+/** Interval between redraws on a terminal, in nanoseconds. */
+const REDRAW_INTERVAL: u64 = 1_000_000_000;
+/** Interval between progress lines on other outputs, in nanoseconds. */
+const LINE_INTERVAL: u64 = 10 * REDRAW_INTERVAL;
 
-// What a terminal is told (ECMA-48; DECAWM of DEC's VT100). A line is drawn as a whole line, with
-// the cursor below it, so that whatever ends the program leaves a screen in order.
+// Control sequences (ECMA-48; DECAWM of DEC's VT100). Progress is a whole line with the cursor below
+// it, so that the screen is in order however the program ends.
 const UP_AND_ERASE = "\x1b[A\r\x1b[K";
-const CLIP = "\x1b[?7l";
-const WRAP_AGAIN = "\x1b[?7h";
+const WRAP_OFF = "\x1b[?7l";
+const WRAP_ON = "\x1b[?7h";
 
+/** When the program started, on the monotonic clock. */
 let start: u64 = 0;
-/** When `progress` wants to be called again, though nothing may have happened. */
-export let due: u64 = NEVER;
-/** Whether stderr is a terminal, on which a line can be renewed. */
+/** When `showProgress` is to be called next, though nothing may have happened. */
+export let progressDue: u64 = NEVER;
+/** Whether stderr is a terminal, on which a line can be redrawn. */
 let redraws: bool = false;
 /** Whether the line above the cursor is one of progress. */
 let drawn: bool = false;
-/** Whether one attempt has failed, and there is another: a failure says how long it was tried then. */
-let triesAgain: bool = false;
+/** Whether stderr takes what is written. Once it has not, it is not waited for again. */
+let writable: bool = true;
 
-/** Begins to measure the time. */
+/** Starts to measure the time. */
 export function startClock(): void {
   start = now();
 }
 
-/** Prepares for progress to be told, where there may be more than one attempt. */
+/** Makes progress due with --wait, unless -v prints each attempt. */
 export function startProgress(): void {
   if (wait == 0 || verbose) return;
   const stat = changetype<fdstat>(STAT);
@@ -86,155 +81,179 @@ export function startProgress(): void {
     cursorMoves &&
     fd_fdstat_get(STDERR, stat) == errno.SUCCESS &&
     stat.filetype == filetype.CHARACTER_DEVICE;
-  due = start + (redraws ? REDRAW : REPEAT);
+  progressDue = start + (redraws ? REDRAW_INTERVAL : LINE_INTERVAL);
 }
 
-/** Help or the version, which are no lines: they go to stderr alone. */
-export function tell(help: bool): void {
-  begin();
-  say(help ? HELP : VERSION);
-  writeOut();
+/** Prints the help or the version, to stderr only, and ends the process. */
+export function printText(help: bool): void {
+  beginLine();
+  append(help ? HELP : VERSION);
+  writeStderr();
   proc_exit(Exit.Ok);
 }
 
 /**
- * With -v, and for the log: what has been done, or has failed, and how long after the start.
+ * With -v, and for the log: prints a step that was done, or a failure after which `--wait` retries,
+ * and the time since the start.
  *
- * @param span in nanoseconds: how long connecting may take; or, of an attempt that failed, what
- *   passes until the next
+ * @param duration in nanoseconds: the limit for connecting; or after a failure, until the next
+ *   attempt
  */
-export function explain(what: Code, span: u64 = 0): void {
+export function explain(step: Code, duration: u64 = 0): void {
   if (!verbose && log == 0) return;
   const time = now() - start;
-  beginLine();
-  sayMilliseconds(time);
-  say(": ");
-  sayMeaning(what);
-  if (what == Code.Connecting && familyOf(record) == <u16>Family.Unix) {
-    say(" to ");
-    sayPath();
+  startMessage();
+  appendAddress();
+  append(": ");
+  appendMilliseconds(time);
+  append(": ");
+  appendMessage(step);
+  if (step == Code.Connecting && familyOf(addressRecord) == <u16>Family.Unix) {
+    append(" to ");
+    appendPath();
   }
-  if (span != 0) {
-    say(what == Code.Connecting ? ", for at most " : "; again in ");
-    sayMilliseconds(span);
+  if (duration != 0) {
+    append(step == Code.Connecting ? ", for at most " : "; again in ");
+    appendMilliseconds(duration);
   }
-  if (what == Code.ReplyReceived) {
-    say(" ");
-    sayNumber(numberOf(SLOT));
+  if (step == Code.ReplyReceived) {
+    append(" ");
+    appendNumber(numberOf(handshakeSlot));
   }
-  endLine(verbose);
+  finishMessage(verbose);
 }
 
-/** Tells what is waited for: on a terminal at each call, elsewhere where it is due. */
-export function progress(cause: Code): void {
+/** Prints what is waited for: on a terminal at each call, elsewhere if it is due. */
+export function showProgress(cause: Code): void {
   const time = now();
-  if (due == NEVER || (!redraws && time < due)) return;
-  due = time + (redraws ? REDRAW : REPEAT);
-  begin();
-  if (drawn) say(UP_AND_ERASE);
-  if (redraws) say(CLIP);
-  say(NAME);
-  say("waiting for ");
-  saySubject();
-  say(", ");
-  saySeconds(time - start);
-  say(" of ");
-  saySeconds(wait);
-  say(": ");
-  sayMeaning(cause);
-  if (redraws) say(WRAP_AGAIN);
-  end();
-  writeOut();
+  if (progressDue == NEVER || (!redraws && time < progressDue)) return;
+  progressDue = time + (redraws ? REDRAW_INTERVAL : LINE_INTERVAL);
+  beginLine();
+  if (drawn) append(UP_AND_ERASE);
+  if (redraws) append(WRAP_OFF);
+  append(PROGRAM);
+  append("waiting for ");
+  appendAddress();
+  append(", ");
+  appendSeconds(time - start);
+  append(" of ");
+  appendSeconds(wait);
+  append(": ");
+  appendMessage(cause);
+  if (redraws) append(WRAP_ON);
+  endLine();
+  writeStderr();
   drawn = redraws;
 }
 
-/** An attempt has failed, and in `pause` nanoseconds there is another. */
-export function tellRetry(cause: Code, pause: u64): void {
-  triesAgain = true;
-  explain(cause, pause);
-  progress(cause);
-}
-
-/** There are no more attempts: takes the progress away, because what comes now says more. */
+/** Ends the progress, and erases it from a terminal: what is printed next says more. */
 export function endProgress(): void {
-  triesAgain = false;
-  due = NEVER;
+  progressDue = NEVER;
   if (!drawn) return;
   drawn = false;
-  begin();
-  say(UP_AND_ERASE);
-  writeOut();
+  beginLine();
+  append(UP_AND_ERASE);
+  writeStderr();
 }
 
-/** The one place where a failure is told, and the end of the process. */
-export function fail(code: Code): void {
-  const tellsHowLong = triesAgain;
+/**
+ * Prints a failure and ends the process. All failures end here.
+ *
+ * @param retried whether there was more than one attempt, or was to be: then the message says how
+ *   long the command has tried
+ */
+export function fail(failure: Failure, retried: bool = false): void {
+  const code = failure.code;
   endProgress();
   const time = now() - start;
-  beginLine();
-  if (tellsHowLong) {
-    say("gave up after ");
-    saySeconds(time);
-    say(": ");
+  startMessage();
+  if (appendSubject(failure)) append(": ");
+  if (retried) {
+    append("gave up after ");
+    appendSeconds(time);
+    append(": ");
   }
-  sayMeaning(code);
-  if (code == Code.SystemError || (code >= Code.StdinFailed && code <= Code.NoLogFile)) {
-    say(": WASI errno ");
-    sayNumber(failedErrno);
-    say(", from ");
-    say(failedCall);
+  appendMessage(code);
+  if (needsErrno(code)) {
+    append(": WASI errno ");
+    appendNumber(failure.errno);
+    append(", from ");
+    append(failure.call);
   }
-  if (code >= Code.NoAddress && code <= Code.NotForVariable) say(" (see --help)");
-  endLine(true);
+  if (code >= Code.NoAddress && code <= Code.NotForVariable) append(" (see --help)");
+  finishMessage(true);
   proc_exit(code / CODES_PER_EXIT);
 }
 
-function beginLine(): void {
-  begin();
+/** Begins a line with the log's stamp and the program's name. */
+function startMessage(): void {
+  beginLine();
   if (log != 0) {
-    sayStamp();
+    appendStamp();
     endStamp();
   }
-  say(NAME);
-  if (saySubject()) say(": ");
+  append(PROGRAM);
 }
 
-function endLine(loud: bool): void {
-  end();
-  if (log != 0) writeLog(log);
-  if (loud) writeOut();
+function finishMessage(toStderr: bool): void {
+  endLine();
+  if (log != 0) writeLog();
+  if (toStderr) writeStderr();
 }
 
-/** What a line is about, as the user wrote it; false where there is nothing yet. */
-function saySubject(): bool {
-  if (inVariable) {
-    say(VARIABLE);
-    if (culprit.at == 0) return true;
-    say(": ");
-  }
-  if (culprit.at != 0) {
-    foreign(culprit.at, culprit.length);
-    if (culpritValue.at != 0) {
-      say(" ");
-      foreign(culpritValue.at, culpritValue.length);
-    }
+/** Appends what a failure is about, as the user wrote it; false if there is nothing yet. */
+function appendSubject(failure: Failure): bool {
+  const subject = failure.subject;
+  if (subject == null) {
+    if (address.at == 0) return false;
+    appendAddress();
     return true;
   }
-  if (address.at == 0) return false;
-  foreign(address.at, address.length);
-  const scheme = schemeOf(record);
-  if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
-    say(" port ");
-    if (port.at != 0) foreign(port.at, port.length);
-    else sayNumber(portOf(record));
-  } else if (scheme == Scheme.Host) {
-    say(" at ");
-    sayPath();
+  if (subject.inVariable) {
+    append(VARIABLE);
+    if (subject.at == 0) return true;
+    append(": ");
+  }
+  appendEscaped(subject.at, subject.length);
+  const value = failure.value;
+  if (value != null) {
+    append(" ");
+    appendEscaped(value.at, value.length);
   }
   return true;
 }
 
-/** The path of a unix socket; an abstract name begins with the NUL that it has, shown as \x00. */
-function sayPath(): void {
-  foreign(socketAddressOf(record) + 2, socketAddressLengthOf(record) - 2);
+/** Appends the address as the user wrote it, and the port or path that is not in it. */
+function appendAddress(): void {
+  appendEscaped(address.at, address.length);
+  const scheme = schemeOf(addressRecord);
+  if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
+    append(" port ");
+    if (port.at != 0) appendEscaped(port.at, port.length);
+    else appendNumber(portOf(addressRecord));
+  } else if (scheme == Scheme.Host) {
+    append(" at ");
+    appendPath();
+  }
+}
+
+/** Appends the path of a unix socket. An abstract name begins with a NUL, which is shown as \x00. */
+function appendPath(): void {
+  appendEscaped(socketAddressOf(addressRecord) + 2, socketAddressLengthOf(addressRecord) - 2);
+}
+
+/**
+ * Writes the line to stderr, without its stamp; in one piece if a pipe takes it so, because other
+ * programs may write to the same terminal. What stderr does not take within STDERR_TIMEOUT is lost:
+ * it cannot be reported, and ssh waits.
+ */
+function writeStderr(): void {
+  let at = stampLength;
+  while (at < length && writable) {
+    writable = waitToWrite(STDERR, now() + STDERR_TIMEOUT);
+    if (!writable) break;
+    const error = write(STDERR, line + at, min(length - at, PIPE_BUF));
+    if (error == errno.SUCCESS) at += transferred();
+    else writable = error == errno.AGAIN;
+  }
 }
