@@ -1,20 +1,21 @@
-// Every world of every scenario (simulated/exhaustive.ts): no import can fail in a way that the command does not
-// survive. `npm run worlds` is the same, with a table.
+// Every world of every case (exhaustive.ts): no import can fail in a way that the command does not
+// survive. `npm run worlds` is the same as a table.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
+import { checkOutcome } from "../support/outcome";
+import { CASES } from "./cases";
+import { runCase } from "./exhaustive";
+import { readWorld, worldText } from "./injections";
 import { simulate } from "./world";
-import { SCENARIOS, runScenario } from "./exhaustive";
-import { deviate, readWorld, worldText } from "./injections";
-import { checkInvariants } from "./invariants";
 
-describe("whatever an import answers", () => {
+describe("whatever an import returns", () => {
   let worlds = 0;
-  for (const scenario of SCENARIOS) {
-    it(scenario.name, (t) => {
-      const { single, pairs, broken } = runScenario(scenario);
+  for (const one of CASES) {
+    it(one.name, (t) => {
+      const { single, pairs, broken } = runCase(one);
       worlds += 1 + single + pairs;
       t.diagnostic(`${1 + single + pairs} worlds`);
       const shown = broken.slice(0, 10).join("\n");
@@ -36,23 +37,24 @@ describe("a world in one line", () => {
   ];
   for (const line of worlds) {
     it(`${line}: is read as it is written`, () => {
-      const { scenario, deviation } = readWorld(line);
-      assert.equal(worldText(scenario, deviation), line);
+      const { name, injection } = readWorld(line);
+      assert.equal(worldText(name, injection), line);
     });
   }
-  it("without a fault is judged by what its scenario comes to in peace", () => {
-    const scenario = SCENARIOS.find(({ code }) => code === Code.Done) ?? assert.fail();
-    const { deviation } = readWorld(scenario.name);
-    const outcome = simulate(scenario.args, deviate(scenario.world, deviation));
-    checkInvariants(scenario, deviation, outcome);
-    const other = { ...scenario, code: Code.NoSocket };
-    assert.throws(() => {
-      checkInvariants(other, deviation, outcome);
-    }, /exit 0 instead of 68/);
-  });
-  it("has one scenario", () => {
-    const names = SCENARIOS.map(({ name }) => name);
+  it("names one case", () => {
+    const names = CASES.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);
     for (const name of names) assert.doesNotMatch(name, /[\s']/);
+  });
+});
+
+describe("a case without an injection", () => {
+  it("has to end with its own code", () => {
+    const one = CASES.find(({ code }) => code === Code.Done) ?? assert.fail();
+    const outcome = simulate(one.args, one.world, one.environment);
+    checkOutcome(one, outcome);
+    assert.throws(() => {
+      checkOutcome({ ...one, code: Code.NoSocket }, outcome);
+    }, /exit 0 instead of 68/);
   });
 });

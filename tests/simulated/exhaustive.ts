@@ -1,195 +1,123 @@
-// npm run worlds             every scenario in peace, then with every fault at every call, with the
-//                            clocks at their limits, and short ones with every pair of faults
-// npm run worlds -- WORLD    one of them again: its calls with their arguments and answers, what it
-//                            said, and which invariant broke; WORLD is the line that a failure prints
-//
-// The parts: simulated/world.ts is the world itself, simulated/cases.ts what the command is used
-// for in it, simulated/injections.ts what can go wrong at a call and how a world is written down,
-// simulated/invariants.ts what has to hold in the end.
+// npm run worlds             every case as it is, then with every fault at every call and the clocks at
+//                            their limits, and short ones with every pair of faults
+// npm run worlds -- WORLD    one of them again: its calls with their arguments and results, stderr,
+//                            and what does not hold; WORLD is the line that a failure prints
 
-import { simulate } from "./world";
-import type { Call, Outcome } from "./world";
+import { checkOutcome } from "../support/outcome";
+import type { Call } from "../support/calls";
+import type { PlacedFault } from "../support/case";
+import { CASES } from "./cases";
+import type { SimulatedCase } from "./cases";
 import {
   clocks,
-  deviate,
-  errnoName,
   faultsOf,
+  inject,
   lastClocks,
   lastingFaultsOf,
   readWorld,
   worldText,
 } from "./injections";
-import type { Deviation, Placed } from "./injections";
-import { checkInvariants } from "./invariants";
-import { SCENARIOS } from "./cases";
-import type { Scenario } from "./cases";
+import type { Injection } from "./injections";
+import { replay } from "./replay";
+import { simulate } from "./world";
+import type { SimulatedOutcome } from "./world";
 
-export { SCENARIOS };
-
-/** What the worlds of a scenario came to. */
+/** The worlds of a case. */
 export interface Tally {
-  /** The calls that it makes in peace. */
+  /** The calls that it makes without an injection. */
   calls: number;
-  /** How many worlds had one fault, or other clocks; how many had two. */
+  /** How many worlds have one fault, or other clocks; how many have two. */
   single: number;
   pairs: number;
-  /** A line for each world in which an invariant broke, which replays it, and what broke. */
+  /** For each world of which something does not hold, the line that replays it, and what it is. */
   broken: string[];
 }
 
-/** Runs one world, and gives what it came to; undefined where an invariant broke. */
-function run(scenario: Scenario, deviation: Deviation, tally: Tally): Outcome | undefined {
+/** Runs one world; undefined where something does not hold. */
+function run(one: SimulatedCase, injection: Injection, tally: Tally): SimulatedOutcome | undefined {
   try {
-    const outcome = simulate(scenario.args, deviate(scenario.world, deviation));
-    checkInvariants(scenario, deviation, outcome);
+    const injected = inject(one, injection);
+    const outcome = simulate(injected.args, injected.world, injected.environment);
+    checkOutcome(injected, outcome);
     return outcome;
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);
-    tally.broken.push(`npm run worlds -- '${worldText(scenario.name, deviation)}'\n    ${what}`);
+    tally.broken.push(`npm run worlds -- '${worldText(one.name, injection)}'\n    ${what}`);
     return undefined;
   }
 }
 
-function placeAt(call: number, trace: readonly Call[], thorough: boolean): Placed[] {
-  const at = trace[call - 1] as Call;
+function placeAt(call: number, calls: readonly Call[], thorough: boolean): PlacedFault[] {
+  const at = calls[call - 1] as Call;
   return faultsOf(at, thorough).map((fault) => ({ call, name: at.name, fault }));
 }
 
-/** Runs every world of a scenario. */
-export function runScenario(scenario: Scenario): Tally {
+/** Runs every world of a case. */
+export function runCase(one: SimulatedCase): Tally {
   const tally: Tally = { calls: 0, single: 0, pairs: 0, broken: [] };
-  const peace = run(scenario, { faults: [] }, tally);
-  if (peace === undefined) return tally;
-  const trace = peace.trace;
-  tally.calls = trace.length;
-  const single = (deviation: Deviation): void => {
+  const baseline = run(one, { faults: [] }, tally);
+  if (baseline === undefined) return tally;
+  const { calls } = baseline;
+  tally.calls = calls.length;
+  const single = (injection: Injection): void => {
     tally.single++;
-    run(scenario, deviation, tally);
+    run(one, injection, tally);
   };
   for (const clock of clocks) single({ faults: [], clock });
-  if (scenario.wait === 0) for (const clock of lastClocks) single({ faults: [], clock });
-  if (scenario.logPath !== undefined) for (const wall of clocks) single({ faults: [], wall });
-  trace.forEach((at, i) => {
+  if (one.waitMs === 0) for (const clock of lastClocks) single({ faults: [], clock });
+  if (one.log !== undefined) for (const wall of clocks) single({ faults: [], wall });
+  calls.forEach((at, i) => {
     const call = i + 1;
-    for (const fault of placeAt(call, trace, true)) single({ faults: [fault] });
-    for (const fault of lastingFaultsOf(at, scenario.world)) {
+    for (const fault of placeAt(call, calls, true)) single({ faults: [fault] });
+    for (const fault of lastingFaultsOf(at, one.world)) {
       single({ faults: [{ call, name: at.name, fault, always: true }] });
     }
   });
-  if (scenario.pairs) {
-    trace.forEach((_, i) => {
-      runPairs(scenario, placeAt(i + 1, trace, false), tally);
-    });
+  if (one.pairs) {
+    for (const i of calls.keys()) runPairs(one, placeAt(i + 1, calls, false), tally);
   }
   return tally;
 }
 
 /** Each of the faults, and behind it each of those that are possible then. */
-function runPairs(scenario: Scenario, faults: readonly Placed[], tally: Tally): void {
+function runPairs(one: SimulatedCase, faults: readonly PlacedFault[], tally: Tally): void {
   for (const first of faults) {
-    const before: Tally = { ...tally, broken: [] };
-    const outcome = run(scenario, { faults: [first] }, before);
-    if (outcome === undefined) continue;
-    for (let call = first.call + 1; call <= outcome.trace.length; call++) {
-      for (const second of placeAt(call, outcome.trace, false)) {
+    const calls = run(one, { faults: [first] }, { ...tally, broken: [] })?.calls ?? [];
+    for (let call = first.call + 1; call <= calls.length; call++) {
+      for (const second of placeAt(call, calls, false)) {
         tally.pairs++;
-        run(scenario, { faults: [first, second] }, tally);
+        run(one, { faults: [first, second] }, tally);
       }
     }
   }
 }
 
-// ---- one world again
-
-const MS = 1_000_000;
-
-function describe(number: number, call: Call, memory: ArrayBuffer): string {
-  const view = new DataView(memory);
-  const text = (at: number, length: number): string =>
-    JSON.stringify(Buffer.from(memory, at, length).toString("latin1"));
-  const { name, parameters, fd, until } = call;
-  const at = (i: number): number => parameters[i] as number;
-  const words = [`(${parameters.join(", ")})`];
-  if (fd !== undefined) words.push(`descriptor ${fd}`);
-  if (call.type !== undefined) words.push(call.type === 1 ? "to read" : "to write");
-  if (until !== undefined) words.push(`until ${until / MS} ms`);
-  if (name === "sock_connect") words.push(text(at(1), at(2)));
-  words.push("->", errnoName(call.errno));
-  if (call.errno === 0) {
-    if (call.count !== undefined) words.push(`${call.count}`);
-    const moves = ["fd_write", "sock_send", "sock_recv"].includes(name);
-    if (moves) words.push(text(view.getUint32(at(1), true), call.count ?? 0));
-    if (call.hungUp === true) words.push("hung up");
-    if (call.end !== undefined) words.push(`ended by ${call.end.fd}: ${errnoName(call.end.error)}`);
-  }
-  if (call.fault !== undefined) words.push("   <- the fault");
-  return `${String(number).padStart(4)} ${(call.at / MS).toFixed(3).padStart(10)} ms  ${name}${words.join(" ")}`;
-}
-
-/** Prints a world's calls and what broke in it; whether nothing did. */
-function replay(line: string): boolean {
-  const { scenario: name, deviation } = readWorld(line);
-  const scenario = SCENARIOS.find((one) => one.name === name);
-  if (scenario === undefined)
-    throw new Error(`${name}: no such scenario; \`npm run worlds\` lists them`);
-  console.log(`ssh-vsock-proxy ${scenario.args.join(" ")}\n`);
-  let number = 0;
-  const watch = (call: Call, memory: ArrayBuffer): void => {
-    console.log(describe(++number, call, memory));
-  };
-  try {
-    const world = { ...deviate(scenario.world, deviation), watch };
-    const outcome = simulate(scenario.args, world);
-    console.log(`\nexit ${outcome.exit} after ${outcome.waited / MS} ms`);
-    for (const text of outcome.stderr
-      .toString()
-      .split("\n")
-      .filter((line) => line !== "")) {
-      console.log(`stderr ${JSON.stringify(text)}`);
-    }
-    checkInvariants(scenario, deviation, outcome);
-    console.log("\nall invariants hold");
-    return true;
-  } catch (error) {
-    console.log(`\nbroken: ${error instanceof Error ? error.message : String(error)}`);
-    return false;
-  }
+function replayWorld(line: string): boolean {
+  const { name, injection } = readWorld(line);
+  const one = CASES.find((each) => each.name === name);
+  if (one === undefined) throw new Error(`no case ${name}: \`npm run worlds\` lists them`);
+  return replay(inject(one, injection));
 }
 
 function runAll(): boolean {
+  const columns = (name: string, numbers: readonly (string | number)[]): string =>
+    name.padEnd(44) + numbers.map((number) => String(number).padStart(8)).join("");
+  console.log(columns("case", ["calls", "single", "pairs", "broken"]));
   const start = performance.now();
-  const processor = process.cpuUsage();
-  const tallies = SCENARIOS.map((scenario) => {
-    const tally = runScenario(scenario);
-    const numbers = [tally.calls, tally.single, tally.pairs, tally.broken.length];
-    console.log(scenario.name.padEnd(44) + numbers.map((n) => String(n).padStart(8)).join(""));
-    for (const line of tally.broken.slice(0, 5)) console.log(`  ${line}`);
-    return tally;
-  });
-  const sum = (of: (tally: Tally) => number) => tallies.reduce((total, one) => total + of(one), 0);
-  const worlds = sum(({ single, pairs }) => 1 + single + pairs);
+  let [worlds, failed] = [0, 0];
+  for (const one of CASES) {
+    const { calls, single, pairs, broken } = runCase(one);
+    console.log(columns(one.name, [calls, single, pairs, broken.length]));
+    for (const line of broken.slice(0, 5)) console.log(`  ${line}`);
+    worlds += 1 + single + pairs;
+    failed += broken.length;
+  }
   const seconds = (performance.now() - start) / 1000;
-  const { user, system } = process.cpuUsage(processor);
-  const used = (user + system) / 1e6;
-  const broken = sum((tally) => tally.broken.length);
-  console.log(
-    `\n${worlds} worlds of ${SCENARIOS.length} scenarios in ${seconds.toFixed(0)} s, of which ` +
-      `${used.toFixed(0)} s on the processor: ${Math.round(worlds / used)} a second; broken: ${broken}`,
-  );
-  return broken === 0;
-}
-
-function main(line: string): boolean {
-  if (line !== "") return replay(line);
-  console.log(`${"scenario".padEnd(44)}   calls  single   pairs  broken`);
-  return runAll();
+  console.log(`\n${worlds} worlds in ${seconds.toFixed(0)} s, broken: ${failed}`);
+  return failed === 0;
 }
 
 if (require.main === module) {
-  try {
-    process.exitCode = main(process.argv.slice(2).join(" ")) ? 0 : 1;
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+  const line = process.argv.slice(2).join(" ");
+  process.exitCode = (line === "" ? runAll() : replayWorld(line)) ? 0 : 1;
 }

@@ -1,47 +1,45 @@
-// What can go wrong at one call of an import, and how a world is written in one line:
+// What can go wrong at one call of an import, and how a simulated world is written in one line:
 //
 //     vsock-mux,relay 14:sock_recv=CONNRESET 17+:sock_recv=AGAIN clock=0
-//     SCENARIO [CALL[+]:IMPORT=FAULT]... [clock=NANOSECONDS] [wall=NANOSECONDS]
+//     CASE [CALL[+]:IMPORT=FAULT]... [clock=NANOSECONDS] [wall=NANOSECONDS]
 //
-// CALL is the number of the call, 1 for the first; with `+` all later calls of that import are meant
-// as well. A FAULT is an errno's name or number; `bytes:N`, so many are moved; `events:WHAT`, what
-// poll_oneoff tells; `takes:NANOSECONDS`, what passes before the call returns; `end:FD:ERRNO`, how a
-// relay ends. `clock` and `wall` are what the clocks show at the start.
+// CALL is the number of the call, 1 for the first; `+`: all later calls of that import as well. FAULT
+// is an errno's name or number; `bytes:N`, how many are moved; `events:WHAT`, what poll_oneoff
+// returns; `takes:NANOSECONDS`, what passes before the call returns; `end:FD:ERRNO`, how a relay
+// ends. `clock` and `wall` are what the monotonic and the realtime clock show at the start.
 //
-// Which errnos an import answers is read from docs/abi.md. Those that make a system call answer that
-// one's as well, so they are given every number that preview1 has, INTR among them: it is no answer by
-// docs/abi.md, and still has to lead to a clean end. So has a number that nobody knows.
+// Which errnos an import returns is read from docs/abi.md. Those that make a system call return that
+// call's as well, so they get every number of preview1; INTR, which docs/abi.md excludes, and a number
+// that has no name have to lead to a clean end, too.
 
 import { readFileSync } from "node:fs";
 import path from "node:path";
 
+import type { Call } from "../support/calls";
+import type { Case, Events, Fault, PlacedFault, World } from "../support/case";
+import { errno, errnoName, errnos } from "../support/errno";
 import { root } from "../support/proxy";
-import { CLOCK_MAX, errno } from "./world";
-import type { Call, Events, Fault, World } from "./world";
+import { CLOCK_MAX } from "./world";
 
-/** A fault, and where it happens. */
-export interface Placed {
-  call: number;
-  name: string;
-  fault: Fault;
-  /** Whether it happens to all later calls of the import. */
-  always?: boolean;
-}
-
-/** What differs from the scenario. */
-export interface Deviation {
-  faults: readonly Placed[];
+/** What is injected into the world of a case. */
+export interface Injection {
+  faults: readonly PlacedFault[];
   clock?: bigint;
   wall?: bigint;
 }
 
-export function isPeace({ faults, clock, wall }: Deviation): boolean {
-  return faults.length === 0 && clock === undefined && wall === undefined;
+/** 76 is NOTCAPABLE, which Linux has no error for; 77 is none. */
+const every = [...errnos, 76, 77];
+
+function isErrno(text: string): boolean {
+  return every.some((number) => errnoName(number) === text);
 }
 
-const names = new Map(Object.entries(errno).map(([name, number]) => [number as number, name]));
-const UNKNOWN_ERRNO = 77;
-const every = [...names.keys(), UNKNOWN_ERRNO].filter((number) => number !== errno.SUCCESS);
+/** An errno's name or number. */
+function readErrno(text: string): number | undefined {
+  if (/^\d+$/.test(text)) return Number(text);
+  return text === "SUCCESS" || isErrno(text) ? errno(text) : undefined;
+}
 
 /** The errnos that a section of docs/abi.md names, by the import's name. */
 const documented = new Map<string, number[]>(
@@ -50,12 +48,12 @@ const documented = new Map<string, number[]>(
     .slice(1)
     .map((section) => {
       const [, name = "", text = ""] = /^`(\w+)`\n([^]*?)(?=^## |(?![^]))/m.exec(section) ?? [];
-      const named = Array.from(text.matchAll(/`([A-Z]+)`/g), ([, word]) => errnoOf(word ?? ""));
-      return [name, [...new Set(named)].filter((number) => number !== undefined)];
+      const named = Array.from(text.matchAll(/`([A-Z]+)`/g), ([, word]) => word ?? "");
+      return [name, [...new Set(named.filter(isErrno).map(errno))]];
     }),
 );
 
-/** They answer from the process's own memory: nothing but what is documented, and rule 2's FAULT. */
+/** They make no system call: they return what is documented, and rule 2's FAULT. */
 const withoutSystemCall = [
   ...["args_get", "args_sizes_get", "environ_get", "environ_sizes_get"],
   ...["clock_time_get", "fd_close"],
@@ -65,23 +63,14 @@ const MS = 1_000_000n;
 /** The longest is more than 2^32 ms, and within what a JavaScript number counts in nanoseconds. */
 const spans = [60n * MS, 1500n * MS, 3_600_000n * MS, 7_200_000_000n * MS];
 
-export function errnoOf(text: string): number | undefined {
-  const number = (errno as Record<string, number>)[text];
-  return number ?? (/^\d+$/.test(text) ? Number(text) : undefined);
-}
-
-export function errnoName(number: number): string {
-  return names.get(number) ?? `${number}`;
-}
-
-/** What docs/abi.md says that an import answers; all numbers where it leads to a system call. */
+/** What docs/abi.md says that an import returns; all numbers where it makes a system call. */
 function errnosOf(name: string, thorough: boolean): number[] {
-  const usual = [...(documented.get(name) ?? []), errno.FAULT, errno.INTR, errno.IO];
+  const usual = [...(documented.get(name) ?? []), ...["FAULT", "INTR", "IO"].map(errno)];
   return thorough && !withoutSystemCall.includes(name) ? every : [...new Set(usual)];
 }
 
 /**
- * All that can happen to a call, which is known from a world where it went well.
+ * All that can go wrong at a call, which went well in another run.
  *
  * @param thorough every errno and every length; if not, those that make a difference by docs/abi.md
  */
@@ -93,7 +82,7 @@ export function faultsOf(call: Call, thorough: boolean): Fault[] {
   const lengths = thorough
     ? Array.from({ length: count }, (_, bytes) => bytes)
     : [0, 1, count - 1].filter((bytes, i, all) => bytes < count && all.indexOf(bytes) === i);
-  if (["fd_write", "sock_send", "sock_recv"].includes(name) && call.errno === errno.SUCCESS) {
+  if (["fd_write", "sock_send", "sock_recv"].includes(name) && call.errno === 0) {
     faults.push(...lengths.map((bytes) => ({ bytes })));
   }
   if (name === "poll_oneoff") {
@@ -103,7 +92,7 @@ export function faultsOf(call: Call, thorough: boolean): Fault[] {
   }
   if (name === "sock_relay") {
     for (const fd of [call.parameters[0] as number, 0, 1]) {
-      const some = thorough ? every : [errno.CONNRESET, errno.PIPE, errno.NOMEM, errno.IO];
+      const some = thorough ? every : ["CONNRESET", "PIPE", "NOMEM", "IO"].map(errno);
       faults.push(...some.map((error) => ({ end: { fd, error } })));
     }
   }
@@ -112,12 +101,13 @@ export function faultsOf(call: Call, thorough: boolean): Fault[] {
 }
 
 /**
- * What can go wrong from a call on, every time: a peer that takes and gives nothing, waits that end
+ * What can go wrong at each call from one on: a peer that takes and gives nothing, waits that end
  * for no reason. But where stderr is said to be ready, it has room (docs/abi.md).
  */
-export function lastingFaultsOf({ name }: Call, { stderrIsStuck }: World): Fault[] {
-  if (["sock_send", "sock_recv", "sock_send_fds"].includes(name)) return [{ errno: errno.AGAIN }];
-  if (name !== "poll_oneoff" || stderrIsStuck === true) return [];
+export function lastingFaultsOf({ name }: Call, { stderr }: World): Fault[] {
+  if (["sock_send", "sock_recv", "sock_send_fds"].includes(name))
+    return [{ errno: errno("AGAIN") }];
+  if (name !== "poll_oneoff" || stderr === "full pipe") return [];
   return [{ events: "none" }, { events: "ready" }];
 }
 
@@ -135,25 +125,14 @@ export const lastClocks: readonly bigint[] = [60_000n, 5000n, 1000n, 300n, 1n, 0
   (ms) => CLOCK_MAX - ms * MS,
 );
 
-/** The world of a scenario, and what happens in it. */
-export function deviate(world: World, { faults, clock, wall }: Deviation): World {
-  return {
-    ...world,
-    ...(clock === undefined ? {} : { start: clock }),
-    ...(wall === undefined ? {} : { wall }),
-    fault(call, name) {
-      let found: Fault | undefined;
-      for (const placed of faults) {
-        if (placed.call === call || (placed.always === true && call > placed.call)) {
-          if (placed.name === name) found = placed.fault;
-          else if (placed.call === call) {
-            throw new Error(`call ${call} is to ${name}, not to ${placed.name}`);
-          }
-        }
-      }
-      return found;
-    },
+export function inject(one: Case, { faults, clock, wall }: Injection): Case {
+  const simulation = {
+    ...one.world.simulation,
+    faults,
+    ...(clock !== undefined && { clockNs: clock }),
+    ...(wall !== undefined && { wallNs: wall }),
   };
+  return { ...one, world: { ...one.world, simulation } };
 }
 
 // ---- a world in one line
@@ -168,41 +147,40 @@ function faultText(fault: Fault): string {
 
 function readFault(text: string): Fault | undefined {
   const [kind = "", value = "", error = ""] = text.split(":");
-  const number = errnoOf(kind);
+  const number = readErrno(kind);
   if (number !== undefined) return { errno: number };
   if (kind === "bytes") return { bytes: Number(value) };
   if (kind === "events") return { events: value as Events };
   if (kind === "takes") return { takes: BigInt(value) };
-  return kind === "end" ? { end: { fd: Number(value), error: errnoOf(error) ?? 0 } } : undefined;
+  return kind === "end" ? { end: { fd: Number(value), error: readErrno(error) ?? 0 } } : undefined;
 }
 
-export function worldText(scenario: string, { faults, clock, wall }: Deviation): string {
+export function worldText(name: string, { faults, clock, wall }: Injection): string {
   return [
-    scenario,
-    ...faults.map(
-      ({ call, always, name, fault }) =>
-        `${call}${always === true ? "+" : ""}:${name}=${faultText(fault)}`,
-    ),
+    name,
+    ...faults.map(({ call, always, name: of, fault }) => {
+      return `${call}${always === true ? "+" : ""}:${of}=${faultText(fault)}`;
+    }),
     ...(clock === undefined ? [] : [`clock=${clock.toString()}`]),
     ...(wall === undefined ? [] : [`wall=${wall.toString()}`]),
   ].join(" ");
 }
 
 /** Reads what worldText has written. */
-export function readWorld(text: string): { scenario: string; deviation: Deviation } {
-  const [scenario = "", ...words] = text.trim().split(/\s+/);
-  const faults: Placed[] = [];
-  const deviation: Deviation = { faults };
+export function readWorld(text: string): { name: string; injection: Injection } {
+  const [name = "", ...words] = text.trim().split(/\s+/);
+  const faults: PlacedFault[] = [];
+  const injection: Injection = { faults };
   for (const word of words) {
     const [, clock, start] = /^(clock|wall)=(\d+)$/.exec(word) ?? [];
     if (start !== undefined) {
-      Object.assign(deviation, { [clock as string]: BigInt(start) });
+      Object.assign(injection, { [clock as string]: BigInt(start) });
       continue;
     }
-    const [, call, lasting, name = "", what = ""] = /^(\d+)(\+?):(\w+)=(\S+)$/.exec(word) ?? [];
+    const [, call, always, of = "", what = ""] = /^(\d+)(\+?):(\w+)=(\S+)$/.exec(word) ?? [];
     const fault = readFault(what);
-    if (fault === undefined) throw new Error(`${word}: it is not CALL:IMPORT=FAULT`);
-    faults.push({ call: Number(call), name, fault, always: lasting === "+" });
+    if (fault === undefined) throw new Error(`${word} is not CALL:IMPORT=FAULT`);
+    faults.push({ call: Number(call), name: of, fault, always: always === "+" });
   }
-  return { scenario, deviation };
+  return { name, injection };
 }

@@ -184,12 +184,7 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
       if (count === 0) {
         return { code: peeks ? oracle.handshakeCode(reply, "eof") : Code.EndWithinLine };
       }
-      return {
-        code: oracle.handshakeCode(
-          reply + (peeks ? (last.bytes?.toString("latin1") ?? "") : ""),
-          "silence",
-        ),
-      };
+      return { code: oracle.handshakeCode(seenReply(steps), "silence") };
     case "poll_oneoff":
       return reasonForWait(one, { steps, ...(socket && { socket }) });
     case "sock_send_fds":
@@ -201,6 +196,18 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
     default:
       return own;
   }
+}
+
+/** What the command has seen of a reply: what it took, and what it looked at last. */
+function seenReply(steps: readonly Call[]): string {
+  let [taken, seen] = ["", ""];
+  for (const { name, errno: error, bytes, parameters } of steps) {
+    if (name !== "sock_recv" || error !== SUCCESS) continue;
+    const text = bytes?.toString("latin1") ?? "";
+    if (parameters[3] === PEEK) seen = taken + text;
+    else taken += text;
+  }
+  return seen;
 }
 
 /** The same where the last step was a wait. */

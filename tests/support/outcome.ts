@@ -24,6 +24,8 @@ import type { Reason } from "./oracle";
 import { Screen } from "./vt";
 
 export { Broken };
+/** The messages of assembly/messages.ts by their codes. */
+export { meanings as messages } from "./meanings";
 
 /** What is undefined was not seen by the runner. */
 export interface Outcome {
@@ -72,7 +74,8 @@ export interface Expectation {
 
 /** @throws Broken, with what does not hold */
 export function checkOutcome(one: Case, outcome: Outcome, expectation: Expectation = {}): void {
-  checkDelivery(one, outcome);
+  const codes = expectation.codes ?? (expectation.exits ? "any" : expectedCodes(one));
+  checkDelivery(one, outcome, codes === "any");
   if (outcome.signal !== undefined && outcome.signal !== null) {
     check(outcome.signal === expectation.signal, `it is ended by ${outcome.signal}`);
     return;
@@ -81,7 +84,6 @@ export function checkOutcome(one: Case, outcome: Outcome, expectation: Expectati
   const { exit, calls } = outcome;
   check(exit !== null && exitStatuses.includes(exit), `exit status ${exit} is none of the table`);
   const reason = calls === undefined || exit === 0 ? undefined : reasonOfCalls(one, calls);
-  const codes = expectation.codes ?? (expectation.exits ? "any" : expectedCodes(one));
   checkExit(exit, codes === "any" ? expectation.exits : codes.map(exitOf));
   if (reason !== undefined) checkExit(exit, [exitOf(reason.code)]);
   checkConnections(one, outcome);
@@ -108,7 +110,8 @@ function checkExit(exit: number, expected: readonly number[] | undefined): void 
 
 // ---- the descriptor, and the relay
 
-function checkDelivery(one: Case, outcome: Outcome): void {
+/** @param injected whether a descriptor may be relayed that would be passed otherwise */
+function checkDelivery(one: Case, outcome: Outcome, injected: boolean): void {
   const { exit, passed, relayed, connections } = outcome;
   for (const { bytes, descriptors } of passed ?? []) {
     check(bytes.length === 1, `${bytes.length} bytes are passed`);
@@ -119,25 +122,23 @@ function checkDelivery(one: Case, outcome: Outcome): void {
     check(!connections?.length, "a text was asked for, and a connection made");
     return;
   }
-  const passes = passesDescriptor(one);
-  const whole = passes ? Buffer.of() : wholeRelay(one);
+  const passes = passed === undefined ? passesDescriptor(one) : passed.length > 0;
+  const whole = wholeRelay(one);
+  check((passed?.length ?? 0) <= 1, `${passed?.length} descriptors are passed`);
   if (exit !== 0) {
-    const most = exit === null && passes ? 1 : 0;
-    check((passed?.length ?? 0) <= most, "it fails, and a descriptor is passed");
-    const isPart =
-      whole === undefined || whole.subarray(0, relayed?.length).equals(relayed ?? whole);
-    check(isPart, "descriptor 1 gets what was not sent");
+    check(exit === null || !passed?.length, "it fails, and a descriptor is passed");
+    const isPart = relayed === undefined || whole?.subarray(0, relayed.length).equals(relayed);
+    check(isPart !== false, "descriptor 1 gets what was not sent");
     return;
   }
-  check(passes || one.mode !== "fdpass", "exit 0, though no descriptor can be passed");
-  if (passed !== undefined) {
-    check(
-      passed.length === (passes ? 1 : 0),
-      `exit 0, and ${passed.length} descriptors are passed`,
-    );
-  }
-  if (relayed !== undefined && whole !== undefined) {
-    check(relayed.equals(whole), `${relayed.length} of ${whole.length} bytes are relayed`);
+  check(!passes || passesDescriptor(one), "a descriptor is passed to what takes none");
+  const mayRelay = injected && one.mode !== "fdpass";
+  check(passes || !passesDescriptor(one) || mayRelay, "exit 0, and no descriptor is passed");
+  if (passes) check(!relayed?.length, "a descriptor is passed, and descriptor 1 gets bytes");
+  else if (passed !== undefined) {
+    check(relayed !== undefined, "exit 0, and neither a descriptor is passed nor anything relayed");
+    const isWhole = whole === undefined || relayed.equals(whole);
+    check(isWhole, `${relayed.length} of ${whole?.length} bytes are relayed`);
   }
 }
 
@@ -148,14 +149,15 @@ function wholeRelay({ world: { relay } }: Case): Buffer | undefined {
 
 // ---- what the peer sees
 
-function checkConnections(one: Case, { connections, exit }: Outcome): void {
+function checkConnections(one: Case, { connections, exit, passed }: Outcome): void {
   if (connections === undefined) return;
   const { target, waitMs, world } = one;
   check(target !== undefined || connections.length === 0, "a connection without an address");
   check(connections.length <= 1 || waitMs > 0, `${connections.length} connections without --wait`);
   const asks = target?.scheme === "vsock-mux";
   const request = asks ? `CONNECT ${target.port}\n` : "";
-  const input = passesDescriptor(one) ? Buffer.of() : Buffer.from(world.stdin?.content ?? "");
+  const relays = (passed?.length ?? 0) === 0;
+  const input = Buffer.from(relays ? (world.stdin?.content ?? "") : "");
   connections.forEach(({ sent, reply, taken }, i) => {
     const delivers = exit === 0 && i === connections.length - 1;
     const all = Buffer.concat([Buffer.from(request), input]);

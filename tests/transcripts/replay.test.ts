@@ -597,14 +597,15 @@ describeBuild("simulated", {}, () => {
       // What is never looked at comes together with the last of it.
       if (end < answer.length)
         segments.push(Buffer.concat([...segments.splice(-1), answer.subarray(end)]));
-      const world = { answer: segments, end: one.end, sendTakes: one.sent };
-      const run = simulate(args.map(unhex), world);
+      const attempts = [{ reply: segments, end: one.end }];
+      const run = simulate(args.map(unhex), { attempts, simulation: { sendTakes: one.sent } });
+      const [connection] = run.connections;
       const actual = {
         exit: run.exit,
         stderr: run.stderr.toString("hex"),
-        sent: Buffer.concat(run.sent).toString("hex"),
-        consumed: run.taken.length,
-        handedOver: run.handedOver.length,
+        sent: connection?.sent.toString("hex") ?? "",
+        consumed: connection?.taken ?? 0,
+        handedOver: run.passed.length,
       };
       compare("simulated", one, way, actual, expected);
     }
