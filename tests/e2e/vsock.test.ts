@@ -1,36 +1,36 @@
-// The proxy over a real AF_VSOCK: one guest kernel with loopback, one script in it, one test for
-// each fact that the script has kept.
+// The proxy over a real AF_VSOCK: one guest kernel with loopback runs one script; each test looks at
+// one result of it.
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
+import { Code } from "../../assembly/codes";
 import { ensureTools } from "../support/tools";
 import { loadVsock, runInGuest } from "../support/guest";
-import { compile, parseOutcome, untouched } from "../support/fake-ssh";
-import type { Outcome } from "../support/fake-ssh";
-import { proxyCommand, traceFolder } from "../support/proxy";
-import { keepRun } from "../support/record";
+import { compile } from "../support/compile";
+import { checkFakeSsh, parseOutcome } from "../support/fake-ssh";
+import type { FakeSshOutcome } from "../support/fake-ssh";
+import { all, proxyCommand } from "../support/proxy";
 import { proxyCommandLine, shellQuote, startSshd } from "../support/sshd";
 import type { Sshd } from "../support/sshd";
 import { documentedCalls, tracedCalls } from "../support/system-calls";
 
-const standalone = process.env["PROXY_HOST"] === "standalone" && traceFolder === undefined;
-/** Where the hosts are compared, nobody waits: how often, and for what, depends on the pace. */
-const waits = traceFolder === undefined;
+const standalone = process.env["PROXY_HOST"] === "standalone";
 const AF_VSOCK = 40;
-// It takes 20 s on an idle machine; the guest pays for each system call with two context switches.
+// It takes 15 s on an idle machine: each system call of the guest costs two context switches.
 const timeoutMs = 600_000;
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
-/** As in ssh.test.ts, less where only what the proxy does is looked at. */
-const big = randomBytes(traceFolder === undefined ? 50_000_000 : 1_000_000);
-/** For scp, where it is enough that the copy arrives. */
+const big = randomBytes(all ? 50_000_000 : 5_000_000);
+/** For scp and the relay. */
 const small = big.subarray(0, 5_000_000);
+/** Of a connection that the transport answers late; progress is shown after ten. */
+const lateSeconds = all ? 15 : 3;
 
-/** Each way to write loopback's CID, and a command there that reads 50 MB or writes them. */
+/** Each way to write loopback's CID, and a command there that reads `big`, or writes it back. */
 const copies = [
   { address: "vsock/1", name: "slash", remote: "sha256sum" },
   { address: "vsock%1", name: "percent", remote: "cat" },
@@ -44,12 +44,11 @@ function script(sshd: Sshd, play: string): string {
   return `
 cd ${folder}
 
-# fact NAME COMMAND...: keeps how COMMAND ended, what it wrote, and the proxy's imports.
+# fact NAME COMMAND...: keeps COMMAND's exit status and output.
 fact() {
   name=$1
   shift
-  printf '%s\\n' "$@" >"facts/$name.command"
-  SHIM_TRACE=${folder}/facts/$name.trace "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
+  "$@" >"facts/$name.stdout" 2>"facts/$name.stderr"
   echo $? >"facts/$name.exit"
 }
 
@@ -67,7 +66,7 @@ wait_for() {
     "$@" 2>>waiting.log && return
     sleep 0.1
   done
-  echo "waited in vain: $*" >&2
+  echo "timeout: $*" >&2
   cat waiting.log servers.log >&2
   exit 1
 }
@@ -103,7 +102,7 @@ fact host $ssh -o ${shellQuote(`ProxyCommand=${proxyCommandLine(proxyCommand())}
 fact scp-up $scp small vsock%1:${folder}/up
 fact scp-down $scp vsock%1:${folder}/small down
 
-# The relay: peers behind ports of their own, with pipes, so that each way can end by itself.
+# The relay: each peer has its own port, and pipes, so that each direction can end by itself.
 serve() {
   socat -t 20 "VSOCK-LISTEN:$1,fork" "EXEC:$2,pipes" 2>>servers.log &
 }
@@ -130,23 +129,18 @@ relay() {
 }
 relay relay-stdin-first '"$@" vsock/1 30 <small'
 relay relay-peer-first '{ sleep 1; printf "late, but it arrives"; } | "$@" vsock/1 31'
-# Its other end is never closed.
+# The other end of stdin stays open.
 relay relay-peer-closes '"$@" vsock/1 32 0<>open'
 relay relay-peer-leaves '"$@" vsock/1 34 0<>open'
 relay relay-never 'timeout 3 "$@" --half-close=never vsock/1 30 <small'
-${
-  waits
-    ? `
-# A machine in which sshd comes up while it is waited for.
-(sleep 2; exec socat VSOCK-LISTEN:33,fork EXEC:sha256sum,pipes) 2>>servers.log &
-fact wait-boot timeout 100 sh -c '"$@" --wait 90s vsock/1 33 <small' sh ${proxy}`
-    : ""
-}
+# A machine in which sshd starts later.
+(sleep 1; exec socat VSOCK-LISTEN:33,fork EXEC:sha256sum,pipes) 2>>servers.log &
+fact wait-boot timeout 100 sh -c '"$@" --wait 90s vsock/1 33 <small' sh ${proxy}
 fact relay-ssh $ssh -o ProxyUseFdpass=no vsock/1 'sha256sum; exit 42' <small
 
 # The loopback transport answers from an ordinary kernel thread. A busy process with real-time
-# priority keeps that from running, and a proxy above it waits for an answer that does not come.
-# Without -1, ordinary threads would still be given 5 % of the time (sched(7)).
+# priority keeps it from running, so that a proxy of higher priority gets no answer. Without -1,
+# ordinary threads would still get 5 % of the time (sched(7)).
 echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 # silence SECONDS COMMAND...: COMMAND, with no answer from the transport for SECONDS.
 silence() {
@@ -163,15 +157,9 @@ silent() {
   fact "$1" silence "$2" ${shellQuote(play)} --read 4 --read-ms 100000 --result "facts/$1.json" \\
     -- ${proxy} --timeout "$3" vsock/1 22
 }
-${
-  waits
-    ? `
-# Long enough for the line of progress that comes every ten seconds.
-fact wait-late silence 15 ${proxy} --timeout 60s --wait 60s vsock/1 30 <small`
-    : ""
-}
+fact wait-late silence ${lateSeconds} ${proxy} --timeout 60s --wait 60s vsock/1 30 <small
 silent silence 30 300ms
-silent late 10 100s
+silent late 3 100s
 `;
 }
 
@@ -188,67 +176,38 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
     await writeFile(path.join(sshd.folder, "small"), small);
     const guest = await runInGuest(script(sshd, await compile("fake-ssh")), { timeoutMs });
     assert.deepEqual(guest, { exit: 0, stdout: "", stderr: "" });
-    if (traceFolder !== undefined) await record();
   });
   after(async () => {
     for (const cleanUp of cleanUps) await cleanUp();
   });
 
-  /** How a command of the script ended. */
+  /** The result of a command of the script. */
   async function fact(name: string) {
     const read = (what: string) => readFile(path.join(sshd.folder, "facts", `${name}.${what}`));
     const [exit, stdout, stderr] = [await read("exit"), await read("stdout"), await read("stderr")];
     return { exit: Number(exit), stdout, stderr: stderr.toString() };
   }
 
-  /** What fake-ssh said about the proxy. */
-  async function played(name: string): Promise<Outcome> {
+  async function played(name: string): Promise<FakeSshOutcome> {
     const { exit, stderr } = await fact(name);
     assert.equal(exit, 0, stderr);
     const json = await readFile(path.join(sshd.folder, "facts", `${name}.json`), "utf8");
     return parseOutcome(json, Buffer.from(stderr));
   }
 
-  /** Records the script's runs, in the order of their names. */
-  async function record(): Promise<void> {
-    const facts = path.join(sshd.folder, "facts");
-    const commands = (await readdir(facts)).filter((file) => file.endsWith(".command"));
-    for (const name of commands.map((file) => path.basename(file, ".command")).sort()) {
-      const read = (what: string) => readFile(path.join(facts, `${name}.${what}`));
-      const command = (await read("command")).toString().trimEnd().split("\n");
-      const { exit, stderr } = await (command.includes("--result") ? played(name) : fact(name));
-      keepRun(command, exit, stderr, await read("trace"));
-    }
+  async function refused(name: string, subject: string, code: Code): Promise<void> {
+    checkFakeSsh(await played(name), { subject, code });
   }
 
-  async function refused(name: string, exit: number, line: RegExp): Promise<void> {
+  async function passed(name: string, subject: string, cid = 1): Promise<void> {
     const outcome = await played(name);
-    assert.deepEqual(
-      { exit: outcome.exit, signal: outcome.signal, bytes: outcome.bytes, fds: outcome.fds },
-      { exit, signal: null, bytes: 0, fds: 0 },
-      outcome.stderr,
-    );
-    assert.match(outcome.stderr, line);
-    assert.match(outcome.stderr, /^[^\n]+\n$/);
-  }
-
-  async function passed(name: string, cid: number): Promise<void> {
-    const outcome = await played(name);
-    assert.equal(outcome.exit, 0, outcome.stderr);
-    assert.deepEqual([outcome.bytes, outcome.firstByte, outcome.fds], [1, 0, 1]);
-    assert.deepEqual(outcome.socket, {
-      family: AF_VSOCK,
-      ...untouched,
-      peerCid: cid,
-      peerPort: 22,
-      connectTimeoutUs: 2_000_000,
-    });
+    const peer = { peerCid: cid, peerPort: 22, connectTimeoutUs: 2_000_000 };
+    checkFakeSsh(outcome, { subject }, { family: AF_VSOCK, ...peer });
     assert.equal(outcome.read?.toString(), "SSH-");
-    assert.equal(outcome.stderr, "");
   }
 
   for (const { address, name, remote } of copies) {
-    it(`ssh ${address} runs a command, carries 50 MB and gives the exit status`, async () => {
+    it(`ssh ${address} runs a command, copies ${big.length} bytes and returns the exit status`, async () => {
       const { exit, stdout, stderr } = await fact(name);
       assert.deepEqual({ exit, stderr }, { exit: 42, stderr: "" });
       const expected = remote === "cat" ? big : Buffer.from(`${sha256(big)}  -\n`);
@@ -270,57 +229,56 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
 
   const digest = Buffer.from(`${sha256(small)}  -\n`);
 
-  it("relays: the end of stdin is passed on, and the answer behind it arrives", async () => {
+  it("relay: passes the end of stdin on, and then the answer", async () => {
     assert.deepEqual(await fact("relay-stdin-first"), { exit: 0, stdout: digest, stderr: "" });
   });
 
-  it("relays: the peer ends its sending first, and still receives", async () => {
+  it("relay: the peer closes its sending side first, and still receives", async () => {
     const reply = Buffer.from("reply");
     assert.deepEqual(await fact("relay-peer-first"), { exit: 0, stdout: reply, stderr: "" });
     const late = await readFile(path.join(sshd.folder, "late"), "utf8");
     assert.equal(late, "late, but it arrives");
   });
 
-  it("relays: the peer closes altogether, and that is the end though stdin stays open", async () => {
+  it("relay: exits when the peer has closed, though stdin stays open", async () => {
     const reply = Buffer.from("reply");
     assert.deepEqual(await fact("relay-peer-closes"), { exit: 0, stdout: reply, stderr: "" });
   });
 
-  it("relays: the peer ends its sending, and closes later, which ends it as well", async () => {
+  it("relay: exits when the peer closes after its sending side", async () => {
     const reply = Buffer.from("reply");
     assert.deepEqual(await fact("relay-peer-leaves"), { exit: 0, stdout: reply, stderr: "" });
   });
 
-  it("relays with --half-close=never: the peer waits for an end that does not come", async () => {
+  it("relay: --half-close=never keeps the end of stdin from the peer", async () => {
     // timeout(1)'s own exit status.
     assert.deepEqual(await fact("relay-never"), { exit: 124, stdout: Buffer.of(), stderr: "" });
   });
 
-  if (waits) {
-    it("--wait: nobody listens at first, and then is connected to", async () => {
-      const { exit, stdout, stderr } = await fact("wait-boot");
-      assert.equal(exit, 0, stderr);
-      assert.ok(stdout.equals(digest));
-      // It says what it waits for where this takes 10 s.
-      assert.match(stderr, /^(ssh-vsock-proxy: waiting for .*\n)*$/);
-    });
+  it("--wait: connects when a server listens", async () => {
+    const { exit, stdout, stderr } = await fact("wait-boot");
+    assert.equal(exit, 0, stderr);
+    assert.ok(stdout.equals(digest));
+    // Progress is shown if this takes 10 s.
+    assert.match(stderr, /^(ssh-vsock-proxy: waiting for .*\n)*$/);
+  });
 
-    it("--wait: an answer that comes late, and lines of progress meanwhile", async () => {
-      const { exit, stdout, stderr } = await fact("wait-late");
-      assert.equal(exit, 0, stderr);
-      assert.ok(stdout.equals(digest));
-      const lines =
-        /^(ssh-vsock-proxy: waiting for vsock\/1 port 30, \d+\.\d s of 60\.0 s: connecting\n)+$/;
-      assert.match(stderr, lines);
-    });
-  }
+  it("--wait: takes a late answer, and shows progress until then", async () => {
+    const { exit, stdout, stderr } = await fact("wait-late");
+    assert.equal(exit, 0, stderr);
+    assert.ok(stdout.equals(digest));
+    const lines =
+      /^(ssh-vsock-proxy: waiting for vsock\/1 port 30, \d+\.\d s of 60\.0 s: connecting\n)*$/;
+    assert.match(stderr, lines);
+    assert.ok(lateSeconds < 10 || stderr !== "");
+  });
 
   it("relays for an ssh without ProxyUseFdpass", async () => {
     assert.deepEqual(await fact("relay-ssh"), { exit: 42, stdout: digest, stderr: "" });
   });
 
-  it("passes one byte and one blocking socket with every option as it was", () =>
-    passed("passed", 1));
+  it("passes one byte and one blocking socket with unchanged options", () =>
+    passed("passed", "vsock/1 port 22"));
 
   if (standalone) {
     it("makes no system call that docs/standalone.md does not list", async () => {
@@ -336,30 +294,25 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
   }
 
   // Without a transport to the hypervisor the kernel loops CID 2 back (vsock_use_local_transport).
-  it("vsock/host is CID 2", () => passed("passed-host", 2));
+  it("vsock/host is CID 2", () => passed("passed-host", "vsock/host port 22", 2));
 
-  it("nobody listens on any port: 69", () =>
-    refused("no-listener", 69, /^ssh-vsock-proxy: vsock\/1 port 22: connection reset/));
+  for (const [name, subject, code] of [
+    ["no-vsock", "vsock/1 port 22", Code.NoVsock],
+    ["no-listener", "vsock/1 port 22", Code.NotListening],
+    ["other-port", "vsock/1 port 23", Code.NotListening],
+    ["no-transport", "vsock/4711 port 22", Code.NoMachine],
+    ["no-hypervisor", "vsock/hypervisor port 22", Code.NoMachine],
+  ] as const) {
+    it(`${name}: ${Code[code]}`, () => refused(name, subject, code));
+  }
 
-  it("nobody listens on this port: 69", () =>
-    refused("other-port", 69, /^ssh-vsock-proxy: vsock\/1 port 23: connection reset/));
-
-  it("no transport leads to this CID: 68", () =>
-    refused("no-transport", 68, /^ssh-vsock-proxy: vsock\/4711 port 22: ./));
-
-  it("no transport leads to the hypervisor: 68", () =>
-    refused("no-hypervisor", 68, /^ssh-vsock-proxy: vsock\/hypervisor port 22: ./));
-
-  it("a kernel without AF_VSOCK: 71, and the line says so", () =>
-    refused("no-vsock", 71, /^ssh-vsock-proxy: vsock\/1 port 22: .*AF_VSOCK/));
-
-  it("nobody answers within --timeout: 75", async () => {
-    await refused("silence", 75, /^ssh-vsock-proxy: vsock\/1 port 22: ./);
+  it("silence: NoAnswer after --timeout", async () => {
+    await refused("silence", "vsock/1 port 22", Code.NoAnswer);
     assert.ok((await played("silence")).exitNs >= 300_000_000);
   });
 
-  it("an answer that comes late, but within --timeout, is taken", async () => {
-    await passed("late", 1);
+  it("takes a late answer within --timeout", async () => {
+    await passed("late", "vsock/1 port 22");
     assert.ok(((await played("late")).handoffNs ?? 0) >= 1_500_000_000);
   });
 });

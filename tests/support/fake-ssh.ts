@@ -1,38 +1,40 @@
-// Runs a ProxyCommand as OpenSSH would, through fake-ssh.c, and tells what it handed over.
+// Runs a ProxyCommand as OpenSSH does, through fake-ssh.c, and gives its outcome.
 
-import { execFile, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import path from "node:path";
-import { promisify } from "node:util";
-import { proxyCommand, root, traceFolder } from "./proxy";
-import { beginRun } from "./record";
-import type { Run } from "./record";
+
+import { Code } from "../../assembly/codes";
+import { makeCase } from "./case";
+import type { Case } from "./case";
+import { compile } from "./compile";
+import { checkOutcome } from "./outcome";
+import type { Expectation, Outcome, Passed } from "./outcome";
+
+export { compile } from "./compile";
 
 export interface FakeSshOptions {
-  uid?: number;
-  gid?: number;
-  /** Takes root's exemption from file permissions away, the user staying root. */
+  /** Takes root's exemption from file permissions away; other users have none. */
   dropCaps?: boolean;
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** What fd 1 is: ssh's unix stream socket, or something that ssh never gives. */
+  /** The kind of fd 1: ssh's unix stream socket, or one that ssh never uses. */
   stdout?: "unix" | "dgram" | "seqpacket" | "tcp" | "pipe" | "tty" | "file" | "closed";
   stdin?: "as-ssh" | "null" | "closed";
   stderr?: "inherit" | "closed";
-  /** The end that ssh holds is closed from the beginning; with holdMs, after the hold. */
+  /** ssh's end is closed from the beginning; with `hold`, after the hold. */
   gone?: boolean;
-  /** Blocks the hand-over for so long and lists the command's descriptors at the end of it. */
-  holdMs?: number;
-  /** After the hand-over: what to write to the passed socket, then how much to read from it. */
+  /**
+   * Lets the command block when it passes the descriptor: until it does, and then lists its
+   * descriptors, or until it exits.
+   */
+  hold?: "blocked" | "exit";
+  /** Bytes for the passed socket, and how many bytes to read from it then. */
   write?: Buffer;
   readBytes?: number;
   readMs?: number;
   /** The command is killed after this time (default: 30 s). */
   deadlineMs?: number;
-  /** The one processor that fake-ssh and the command run on. */
-  processor?: number;
 }
 
 export interface PassedSocket {
@@ -41,7 +43,7 @@ export interface PassedSocket {
   nonblock: boolean;
   rcvtimeoUs: number;
   sndtimeoUs: number;
-  /** Names of the options that differ from those of a fresh socket. */
+  /** Names of the options that differ from those of a new socket. */
   changed: string[];
   connected: boolean;
   /** The peer's path as the kernel keeps it, NUL included. */
@@ -51,50 +53,66 @@ export interface PassedSocket {
   connectTimeoutUs?: number;
 }
 
-export interface Outcome {
-  exit: number | null;
+/** The common outcome, and what only fake-ssh sees. */
+export interface FakeSshOutcome extends Omit<Outcome, "stderr"> {
   signal: NodeJS.Signals | null;
-  timedOut: boolean;
-  /** Bytes that came through fd 1, of whichever kind it was, up to its end. */
-  bytes: number;
-  firstByte: number | undefined;
-  fds: number;
-  handoffNs: number | undefined;
-  exitNs: number;
-  maxrssKb: number;
-  userUs: number;
-  systemUs: number;
   stderr: string;
   stderrBytes: Buffer;
+  passed: readonly Passed[];
+  /** Of all messages. */
+  bytes: number;
+  fds: number;
+  timedOut: boolean;
+  /** When the descriptor was received. */
+  handoffNs: number | undefined;
+  exitNs: number;
   read?: Buffer;
   readEof?: boolean;
   socket?: PassedSocket;
   openFds?: Record<string, string>;
 }
 
-/** What every passed socket is, besides its family and its peer: as a fresh one, but connected. */
-export const untouched = {
-  type: 1, // SOCK_STREAM
+/**
+ * Checks the outcome of a case, which is made of `what`. By default the descriptor was passed:
+ * `address`, then, is the peer's. Every passed socket is connected, and otherwise as a new one.
+ */
+export function checkFakeSsh(
+  outcome: FakeSshOutcome,
+  what: Partial<Case>,
+  address: Partial<PassedSocket> = {},
+  expectation: Expectation = {},
+): void {
+  const one = makeCase({ name: "fake-ssh", code: Code.Done, ...what });
+  checkOutcome(one, { ...outcome, stderr: outcome.stderrBytes }, expectation);
+  if (one.code !== Code.Done) return;
+  assert.deepEqual(
+    outcome.passed.map(({ bytes }) => bytes),
+    [Buffer.of(0)],
+  );
+  const socket = { ...outcome.socket };
+  if (address.peerPath === undefined) delete socket.peerPath;
+  assert.deepEqual(socket, { ...passedSocket, ...address });
+}
+
+/** An AF_UNIX stream socket without an option that a new one does not have. */
+const passedSocket = {
+  family: 1,
+  type: 1,
   nonblock: false,
   changed: [],
   connected: true,
   rcvtimeoUs: 0,
   sndtimeoUs: 0,
-} as const;
+};
 
-/** What fake-ssh.c prints. */
+/** The line of fake-ssh.c. */
 interface Result {
   exit: number | null;
   signal: number | null;
   timed_out: boolean;
-  bytes: number;
-  first_byte?: number;
-  fds: number;
+  messages: { hex: string; fds: number }[];
   handoff_ns?: number;
   exit_ns: number;
-  maxrss_kb: number;
-  user_us: number;
-  system_us: number;
   socket: {
     family: number;
     type: number;
@@ -113,39 +131,8 @@ interface Result {
   read_eof?: boolean;
 }
 
-const run = promisify(execFile);
-const compiled = new Map<string, Promise<string>>();
-
-/**
- * Compiles tests/support/NAME.c into build/tests/NAME where that is missing or older, and gives its
- * path; `libraries` are the compiler's words for what it is linked with. Other processes may do the
- * same at the same time: each renames a file of its own.
- */
-export function compile(name: string, ...libraries: string[]): Promise<string> {
-  let program = compiled.get(name);
-  if (program === undefined) compiled.set(name, (program = compileAnew(name, libraries)));
-  return program;
-}
-
-async function compileAnew(name: string, libraries: readonly string[]): Promise<string> {
-  const source = path.join(root, "tests/support", `${name}.c`);
-  const program = path.join(root, "build/tests", name);
-  const mtime = async (file: string) => (await stat(file).catch(() => undefined))?.mtimeMs ?? 0;
-  if ((await mtime(program)) > (await mtime(source))) return program;
-  await mkdir(path.dirname(program), { recursive: true });
-  const own = `${program}.${randomUUID()}`;
-  try {
-    const flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"];
-    await run(process.env["CC"] ?? "cc", [...flags, "-o", own, source, ...libraries]);
-    await rename(own, program);
-  } finally {
-    await rm(own, { force: true });
-  }
-  return program;
-}
-
-/** The arguments of fake-ssh.c that say the same as `options`. */
-export function fakeSshArguments(
+/** The arguments of fake-ssh.c for `options`. */
+function fakeSshArguments(
   command: readonly (string | Buffer)[],
   options: FakeSshOptions = {},
 ): string[] {
@@ -153,14 +140,12 @@ export function fakeSshArguments(
   const add = (name: string, value: string | number | undefined) => {
     if (value !== undefined) words.push(name, String(value));
   };
-  add("--uid", options.uid);
-  add("--gid", options.gid);
   if (options.dropCaps) words.push("--drop-caps");
   add("--stdout", options.stdout);
   add("--stdin", options.stdin);
   add("--stderr", options.stderr);
   if (options.gone) words.push("--gone");
-  add("--hold", options.holdMs);
+  add("--hold", options.hold);
   add("--write", options.write?.toString("hex"));
   add("--read", options.readBytes);
   add("--read-ms", options.readMs);
@@ -172,22 +157,22 @@ export function fakeSshArguments(
   return [...words, "--", ...command.map(word)];
 }
 
-/** Turns the line of JSON that fake-ssh.c printed into an Outcome. */
-export function parseOutcome(json: string, stderrBytes: Buffer): Outcome {
+/** Parses the line of fake-ssh.c. */
+export function parseOutcome(json: string, stderrBytes: Buffer): FakeSshOutcome {
   const result = JSON.parse(json) as Result;
   const signals = Object.entries(constants.signals) as [NodeJS.Signals, number][];
-  const outcome: Outcome = {
+  const passed = result.messages.map(({ hex, fds }) => {
+    return { bytes: Buffer.from(hex, "hex"), descriptors: fds };
+  });
+  const outcome: FakeSshOutcome = {
     exit: result.exit,
     signal: signals.find(([, number]) => number === result.signal)?.[0] ?? null,
     timedOut: result.timed_out,
-    bytes: result.bytes,
-    firstByte: result.first_byte,
-    fds: result.fds,
+    passed,
+    bytes: passed.reduce((sum, { bytes }) => sum + bytes.length, 0),
+    fds: passed.reduce((sum, { descriptors }) => sum + descriptors, 0),
     handoffNs: result.handoff_ns,
     exitNs: result.exit_ns,
-    maxrssKb: result.maxrss_kb,
-    userUs: result.user_us,
-    systemUs: result.system_us,
     stderr: stderrBytes.toString(),
     stderrBytes,
   };
@@ -206,24 +191,14 @@ export function parseOutcome(json: string, stderrBytes: Buffer): Outcome {
   return outcome;
 }
 
-/** Records a run of the proxy; what else fake-ssh may run is nothing to compare. */
-function recorded(command: readonly (string | Buffer)[], options: FakeSshOptions): Run | undefined {
-  const program = traceFolder === undefined ? undefined : proxyCommand().at(-1);
-  if (program === undefined || !command.includes(program)) return undefined;
-  return beginRun(["fake-ssh", ...fakeSshArguments([], options), ...command]);
-}
-
-/** Runs `command` with ssh's descriptors and waits for its end; rejects where fake-ssh fails. */
+/** Runs `command` with ssh's descriptors to its exit; rejects if fake-ssh fails. */
 export async function fakeSsh(
   command: readonly (string | Buffer)[],
   options: FakeSshOptions = {},
-): Promise<Outcome> {
-  const words = [await compile("fake-ssh"), ...fakeSshArguments(command, options)];
-  if (options.processor !== undefined) words.unshift("taskset", "-c", String(options.processor));
-  const record = recorded(command, options);
-  const child = spawn(words[0] as string, words.slice(1), {
+): Promise<FakeSshOutcome> {
+  const child = spawn(await compile("fake-ssh"), fakeSshArguments(command, options), {
     cwd: options.cwd,
-    env: { ...(options.env ?? process.env), ...record?.env },
+    env: options.env,
     stdio: ["ignore", "ignore", "pipe", "pipe"],
   });
   const collect = (fd: 2 | 3) => {
@@ -240,7 +215,5 @@ export async function fakeSsh(
   if (status !== 0) {
     throw new Error(`fake-ssh failed (${status}): ${Buffer.concat(stderr).toString()}`);
   }
-  const outcome = parseOutcome(Buffer.concat(json).toString(), Buffer.concat(stderr));
-  record?.end(outcome.exit ?? outcome.signal, outcome.stderrBytes);
-  return outcome;
+  return parseOutcome(Buffer.concat(json).toString(), Buffer.concat(stderr));
 }

@@ -13,12 +13,12 @@
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { statfsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import os from "node:os";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import { ensureTools, tool } from "./tools";
 import { allowedProcessors } from "./processors";
+import { makeFolder } from "./scratch";
 import { shellQuote } from "./sshd";
 
 export interface GuestOptions {
@@ -48,7 +48,7 @@ export async function runInGuest(
   options: GuestOptions = {},
 ): Promise<GuestOutcome> {
   ensureTools(["linux.uml", "insmod", "taskset"]);
-  const folder = await mkdtemp(path.join(os.tmpdir(), "guest-"));
+  const folder = makeFolder("guest");
   try {
     const timeoutMs = options.timeoutMs ?? 60_000;
     await writeFile(path.join(folder, "script"), script);

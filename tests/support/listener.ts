@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-import { compile } from "./fake-ssh";
+import { compile } from "./compile";
 
 /** What a connection to a listener that serves reads first; then it gets back what it sends. */
 export const greeting = "hello\n";

@@ -2,12 +2,12 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import os from "node:os";
+import { rm } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
 import { root } from "./proxy";
+import { makeFolder } from "./scratch";
 
 export interface Multiplexer {
   /** The path of a scenario's socket. */
@@ -22,7 +22,7 @@ export interface Multiplexer {
 
 /** `backend` is the unix socket that successful connections are joined with. */
 export async function startMultiplexer(backend: string): Promise<Multiplexer> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), "ssh-vsock-proxy-mux-"));
+  const folder = makeFolder("multiplexer");
   const program = path.join(root, "tests/support/multiplexer.ts");
   const child = spawn(process.execPath, ["--import", "tsx", program, folder, backend], {
     cwd: root,

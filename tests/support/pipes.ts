@@ -1,9 +1,10 @@
 // Real pipes, as a shell makes them: what Node's spawn gives its children are socketpairs.
 
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import path from "node:path";
+
+import { makeFolder } from "./scratch";
 
 export interface Pipe {
   /** Descriptors, which are the caller's to close. */
@@ -16,10 +17,7 @@ const stock: string[] = [];
 const STOCK = 32;
 
 function refill(): void {
-  const folder = mkdtempSync(path.join(tmpdir(), "pipe-"));
-  process.once("exit", () => {
-    rmSync(folder, { recursive: true });
-  });
+  const folder = makeFolder("pipes");
   stock.push(...Array.from({ length: STOCK }, (_, i) => path.join(folder, String(i))));
   execFileSync("mkfifo", stock);
 }

@@ -1,5 +1,6 @@
-// The command under test. One suite runs against every host of the proxy; PROXY_HOST picks it.
-// With PROXY_TRACE it is the host's debug build, and what it does is recorded (record.ts).
+// The command under test. One suite runs against every host of the proxy; PROXY_HOST selects it.
+
+import "./environment";
 
 import { existsSync } from "node:fs";
 import path from "node:path";
@@ -8,18 +9,14 @@ import { tool } from "./tools";
 
 export const root = path.resolve(__dirname, "../..");
 
-/** The folder for the records, where there shall be any. */
-export const traceFolder = process.env["PROXY_TRACE"];
-const built = path.join(root, traceFolder === undefined ? "dist" : "build/trace");
-
 const hosts: Record<string, () => string[]> = {
-  node: () => [process.execPath, path.join(built, "cli.cjs")],
-  standalone: () => [path.join(built, "ssh-vsock-proxy")],
+  node: () => [process.execPath, path.join(root, "dist/cli.cjs")],
+  standalone: () => [path.join(root, "dist/ssh-vsock-proxy")],
   /** The standalone host for AArch64, in user-mode emulation. */
   arm64: () => [tool("qemu-aarch64"), path.join(root, "build/arm64/ssh-vsock-proxy")],
 };
 
-/** The words that start the proxy, as an argument vector; to be followed by its own arguments. */
+/** The first words of the proxy's command line. */
 export function proxyCommand(name = process.env["PROXY_HOST"] ?? "node"): string[] {
   const command = hosts[name]?.();
   if (command === undefined) {
@@ -29,3 +26,9 @@ export function proxyCommand(name = process.env["PROXY_HOST"] ?? "node"): string
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first`);
   return command;
 }
+
+/**
+ * Whether the long forms run as well (npm run test:all): every scheme with large transfers, and the
+ * tests that `npm test` leaves to one host.
+ */
+export const all = process.env["TEST_ALL"] === "1";

@@ -6,7 +6,9 @@
 import { chmodSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
-import { proxyCommand, traceFolder } from "./proxy";
+import { proxyCommand } from "./proxy";
+
+const traceFolder = process.env["PROXY_TRACE"];
 
 /** Text and bytes alike as latin1: a character for each byte. */
 export interface RunRecord {

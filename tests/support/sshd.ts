@@ -12,14 +12,14 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 
 import { ensureTools, tool } from "./tools";
-import { beginRun } from "./record";
+import { makeFolder } from "./scratch";
 
 /** How a program ended, and all it wrote. */
 export interface Finished {
@@ -84,7 +84,7 @@ export async function startSshd(
 ): Promise<Sshd> {
   ensureTools(["ssh", "scp", "ssh-keygen", "sshd"]);
   const server = tool("sshd");
-  const folder = await mkdtemp(path.join(os.tmpdir(), "ssh-vsock-proxy-"));
+  const folder = makeFolder("sshd");
   const inside = (name: string): string => path.join(folder, name);
   const servers: net.Server[] = [];
   const children = new Set<ChildProcess>();
@@ -128,8 +128,8 @@ export async function startSshd(
       servers.push(listener);
       if (name.startsWith("\0")) checkAbstract(name);
     },
-    ssh: (args, run) => runClient(["ssh", "-F", inside("ssh_config"), ...args], run),
-    scp: (args, run) => runClient(["scp", "-F", inside("ssh_config"), ...args], run),
+    ssh: (args, run) => runProgram(["ssh", "-F", inside("ssh_config"), ...args], run),
+    scp: (args, run) => runProgram(["scp", "-F", inside("ssh_config"), ...args], run),
     log() {
       try {
         return readFileSync(inside("sshd.log"), "utf8");
@@ -165,11 +165,6 @@ async function prepare(
   proxy: readonly string[],
   serverLines: readonly string[],
 ): Promise<void> {
-  // The two configurations differ in how they quote and in which values `%` is special. No
-  // temporary folder needs it.
-  if (!/^[\w./+-]+$/.test(folder)) {
-    throw new Error(`${folder}: a path that needs quotes in ssh_config; set TMPDIR to another one`);
-  }
   const inside = (name: string): string => path.join(folder, name);
   for (const key of ["host_key", "user_key"]) {
     const made = await runProgram([
@@ -184,9 +179,9 @@ async function prepare(
     `${alias} ${readFileSync(inside("host_key.pub"), "utf8")}`,
   );
 
-  // sshd's privilege separation folder, compiled in; a package's service unit makes it, and here no
-  // unit has run.
-  if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
+  // The folder of sshd's privilege separation is compiled in; a service unit makes it elsewhere.
+  if (process.getuid?.() === 0 && mkdirSync("/run/sshd", { recursive: true }) !== undefined)
+    chmodSync("/run/sshd", 0o755);
 
   await writeFile(
     inside("sshd_config"),
@@ -267,15 +262,7 @@ function checkAbstract(name: string): void {
   }
 }
 
-/** Runs ssh or scp, which runs the proxy. */
-async function runClient(command: readonly string[], options?: RunOptions): Promise<Finished> {
-  const record = beginRun(command);
-  const ran = await runProgram(command, { ...options, env: record.env });
-  record.end(ran.exit ?? ran.signal, ran.stderr);
-  return ran;
-}
-
-/** Runs a program to its end. Whoever runs the proxy by it has to record that (record.ts). */
+/** Runs a program to its exit. */
 export async function runProgram(
   command: readonly string[],
   options: RunOptions = {},

@@ -34,7 +34,7 @@ import { greeting, listen } from "../support/listener";
 import { errorsOf, listedCalls } from "./errnos";
 import { makePipe } from "../support/pipes";
 import { compile, fakeSsh } from "../support/fake-ssh";
-import type { Outcome, FakeSshOptions } from "../support/fake-ssh";
+import type { FakeSshOutcome as Outcome, FakeSshOptions } from "../support/fake-ssh";
 import { documentedCalls } from "../support/system-calls";
 
 /** Runs at the same time: most of a run is waiting for others to be scheduled. */
@@ -479,19 +479,19 @@ describe("an ssh that is killed", limit, () => {
   });
   it("between two attempts: 71, long before the end of --wait", async () => {
     const args = ["--fdpass", "--wait=20m", `unix${peers.folder}/nobody`];
-    const outcome = await fakeSsh([program, ...args], { gone: true, holdMs: 300 });
+    const outcome = await fakeSsh([program, ...args], { gone: true, hold: "blocked" });
     failed(outcome, 71, /nobody waits for the connection any more/);
   });
   it("while a multiplexer is silent: 71 when that attempt is over", async () => {
     const address = `vsock-mux${peers.multiplexer.socket("silence")}`;
     const args = ["--fdpass", "--wait=20m", "--timeout=500ms", address];
-    const outcome = await fakeSsh([program, ...args], { gone: true, holdMs: 200 });
+    const outcome = await fakeSsh([program, ...args], { gone: true, hold: "blocked" });
     failed(outcome, 71, /nobody waits for the connection any more/);
     lasted(outcome, 500);
   });
   it("while the hand-over waits for it: 71", async () => {
     const args = ["--fdpass", `unix${peers.folder}/s`];
-    const outcome = await fakeSsh([program, ...args], { gone: true, holdMs: 300 });
+    const outcome = await fakeSsh([program, ...args], { gone: true, hold: "blocked" });
     failed(outcome, 71, /nobody waits for the connection any more/);
   });
 
