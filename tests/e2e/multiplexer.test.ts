@@ -117,6 +117,14 @@ describe("a multiplexer", { timeout: 300_000 }, () => {
     });
   }
 
+  it("an answer that is no OK line, with --wait: BadLine at once", async () => {
+    const address = `vsock-mux${multiplexer.socket("error-text")}`;
+    const outcome = await fakeSsh([...proxyCommand(), "--wait=60s", address, "22"]);
+    checkFakeSsh(outcome, { subject: `${address} port 22`, code: Code.BadLine, waitMs: 60_000 });
+    assert.ok(!outcome.timedOut && !outcome.stderr.includes("gave up"), outcome.stderr);
+    assert.deepEqual(await multiplexer.reads("error-text"), ["CONNECT 22\n"]);
+  });
+
   it("receives CONNECT in one read, each of 20 times", async () => {
     for (let run = 0; run < 20; run++) {
       const subject = `vsock-mux${multiplexer.socket("one-read")} port 22`;

@@ -233,14 +233,21 @@ describe("unix/PATH fails", { timeout: 300_000 }, () => {
     },
   };
 
+  /** A machine that boots may come to these, so --wait tries again. */
+  const transient = [Code.NoSocket, Code.Refused, Code.QueueFull];
+
   for (const [what, failure] of Object.entries(failures)) {
     for (const length of [60, 400]) {
-      it(`${what}, a path of ${length} bytes or more: ${Code[failure.code]}`, async (t) => {
+      const waitMs = length === 400 && !transient.includes(failure.code) ? 60_000 : 0;
+      const waits = waitMs > 0 ? `, --wait=${waitMs}ms` : "";
+      it(`${what}, a path of ${length} bytes or more${waits}: ${Code[failure.code]}`, async (t) => {
         const where = longPath(newFolder(), Math.max(length, folder.length + 20));
         await failure.make?.(t, where);
         const address = bytes("unix", where, failure.behind ?? "");
-        const outcome = await proxy(address, failure.options, failure.flags);
-        checkFakeSsh(outcome, { subject: address.toString(), code: failure.code });
+        const flags = [...(failure.flags ?? []), ...(waitMs > 0 ? [`--wait=${waitMs}ms`] : [])];
+        const outcome = await proxy(address, failure.options, flags);
+        checkFakeSsh(outcome, { subject: address.toString(), code: failure.code, waitMs });
+        assert.ok(!outcome.timedOut && !outcome.stderr.includes("gave up"), outcome.stderr);
         const atDeadline = failure.code === Code.QueueFull;
         assert.ok(!atDeadline || outcome.exitNs >= 300_000_000, "before its deadline");
       });

@@ -1,0 +1,158 @@
+// The command line, SSH_VSOCK_PROXY_OPTIONS and the log file, as the host passes them to the program.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it } from "node:test";
+
+import { Code, Exit } from "../../assembly/codes";
+import { makeCase } from "../support/case";
+import type { Case } from "../support/case";
+import { errno as errnoOf } from "../support/errno";
+import { checkOutcome } from "../support/outcome";
+import { proxyCommand, root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
+import { shellQuote } from "../support/sshd";
+
+interface Ran {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function run(args: readonly string[], variable?: string, command = proxyCommand()): Ran {
+  const [program = "", ...words] = [...command, ...args];
+  const env = { ...process.env, SSH_VSOCK_PROXY_OPTIONS: variable };
+  return spawnSync(program, words, { encoding: "latin1", env, timeout: 60_000 });
+}
+
+function check(ran: Ran, what: Partial<Case>): void {
+  const stderr = Buffer.from(ran.stderr, "latin1");
+  const one = makeCase({ name: "command", ...what });
+  checkOutcome(one, { exit: ran.status, stderr, relayed: Buffer.from(ran.stdout) });
+  assert.equal(ran.stdout, "");
+}
+
+const folder = makeFolder("command");
+const missing = `unix${folder}/missing`;
+
+describe("the command line", { timeout: 300_000 }, () => {
+  it("--help and --version write to stderr", () => {
+    for (const option of ["--help", "-h"]) {
+      const ran = run([option]);
+      assert.deepEqual([ran.status, ran.stdout], [0, ""]);
+      assert.match(ran.stderr, /^Usage: ssh-vsock-proxy /);
+      for (const status of Object.values(Exit).filter((value) => typeof value === "number"))
+        assert.match(ran.stderr, new RegExp(`[ \\n]${status} \\w`));
+    }
+    const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
+      version: string;
+    };
+    for (const option of ["--version", "-V"]) {
+      const { status, stdout, stderr } = run([option]);
+      assert.deepEqual([status, stdout], [0, ""]);
+      assert.equal(stderr, `ssh-vsock-proxy ${version}\n`);
+    }
+  });
+
+  it("arguments are bytes, and may be empty", () => {
+    // Node's arguments are UTF-8, so a shell makes these.
+    const words = proxyCommand().map(shellQuote).join(" ");
+    const line = `exec ${words} "$(printf 'unix/nowhere/\\377\\233 x')" ''`;
+    const ran = run([], undefined, ["/bin/sh", "-c", line]);
+    check(ran, { subject: "unix/nowhere/\\xff\\x9b x", code: Code.NoSocket });
+  });
+});
+
+describe("SSH_VSOCK_PROXY_OPTIONS", { timeout: 300_000 }, () => {
+  it("sets options", () => {
+    const log = path.join(folder, "from variable");
+    const ran = run([missing], `--log-file '${log}'`);
+    check(ran, { subject: missing, code: Code.NoSocket });
+    const lines = readFileSync(log, "latin1").trimEnd().split("\n");
+    assert.equal(lines.length, 2);
+    assert.equal(`${lines[1]?.replace(/^\S+ \S+ /, "")}\n`, ran.stderr);
+    for (const line of lines) assert.match(line, stamped);
+  });
+
+  it("is named by a failure in it", () => {
+    const { status, stderr } = run([missing], "--nope");
+    assert.equal(status, 64);
+    assert.match(stderr, /^ssh-vsock-proxy: SSH_VSOCK_PROXY_OPTIONS: --nope: unknown option/);
+  });
+});
+
+const stamped = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[(\d+)\] ssh-vsock-proxy: /;
+
+describe("--log-file", { timeout: 300_000 }, () => {
+  it("makes the file for its owner alone, appends, and writes the process and the time", async () => {
+    const log = path.join(folder, "log");
+    const [program, ...words] = [...proxyCommand(), `--log-file=${log}`, missing];
+    const startMs = Date.now();
+    const child = spawn(program, words, { stdio: ["ignore", "pipe", "ignore"] });
+    assert.deepEqual(await once(child, "close"), [68, null]);
+    assert.equal(statSync(log).mode & 0o777, 0o600);
+    const [first = ""] = readFileSync(log, "latin1").split("\n");
+    assert.equal(Number(stamped.exec(first)?.[1]), child.pid);
+    const timeMs = Date.parse(first.slice(0, 24));
+    assert.ok(timeMs >= startMs - 1 && timeMs <= Date.now() + 1, first);
+
+    const before = readFileSync(log);
+    chmodSync(log, 0o640);
+    run([`--log-file=${log}`, missing]);
+    const after = readFileSync(log);
+    assert.ok(after.length > before.length && after.subarray(0, before.length).equals(before));
+    assert.equal(statSync(log).mode & 0o777, 0o640);
+  });
+
+  it("takes a relative path, and a path with any bytes", () => {
+    const odd = path.join(folder, "käse b");
+    mkdirSync(odd);
+    const [program, ...words] = [...proxyCommand(), "--log-file", "relative", missing];
+    assert.equal(spawnSync(program, words, { cwd: odd, timeout: 60_000 }).status, 68);
+    assert.equal(readFileSync(path.join(odd, "relative"), "latin1").split("\n").length, 3);
+    run(["--log-file", path.join(odd, "log"), missing]);
+    assert.ok(statSync(path.join(odd, "log")).size > 0);
+  });
+
+  const failures: Record<string, [() => string, string]> = {
+    "in a missing folder": [() => path.join(folder, "no/log"), "NOENT"],
+    "that is a folder": [() => folder, "ISDIR"],
+    "below a file": [
+      () => {
+        writeFileSync(path.join(folder, "file"), "");
+        return path.join(folder, "file/log");
+      },
+      "NOTDIR",
+    ],
+    "that is a FIFO without a reader": [
+      () => {
+        const fifo = path.join(folder, "fifo");
+        assert.equal(spawnSync("mkfifo", [fifo]).status, 0);
+        return fifo;
+      },
+      "NXIO",
+    ],
+    "with a name that is too long": [() => path.join(folder, "x".repeat(300)), "NAMETOOLONG"],
+  };
+  for (const [what, [make, errno]] of Object.entries(failures)) {
+    it(`a path ${what}: NoLogFile, with ${errno}`, () => {
+      const log = make();
+      const ran = run(["--log-file", log, missing]);
+      check(ran, { subject: log, code: Code.NoLogFile, log: { path: log, subject: log } });
+      assert.ok(ran.stderr.includes(`WASI errno ${errnoOf(errno)},`), ran.stderr);
+    });
+  }
+
+  for (const log of ["--log-file=", `--log-file=/${"x".repeat(4095)}`]) {
+    it(`a path of ${log.length - 11} bytes: BadPath`, () => {
+      check(run([log, missing]), { subject: log, code: Code.BadPath });
+    });
+  }
+
+  it("a full device: the failure of the connection, and its exit status", () => {
+    check(run(["--log-file", "/dev/full", missing]), { subject: missing, code: Code.NoSocket });
+  });
+});
