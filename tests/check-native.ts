@@ -1,66 +1,49 @@
-// npm run check:native: clang-format and clang-tidy over everything that is C or C++.
+// npm run check:native: clang-format and clang-tidy over every C and C++ file.
 
-import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
 import path from "node:path";
 import { folder as fuzzFolder } from "./fuzz/build";
+import { root } from "./support/proxy";
 import { translate } from "./support/wasm2c";
 import { ensureTools, tool } from "./support/tools";
 
-const root = path.resolve(__dirname, "..");
-const folders = [
-  ...[
-    "native/shim",
-    "native/standalone",
-    "native/addon",
-    "native/trace",
-    "tests/support",
-    "tests/transcripts",
-    "tests/fuzz",
-  ],
-  "bench",
-];
-
-const files = folders.flatMap((folder) =>
-  readdirSync(path.join(root, folder))
-    .filter((name) => /\.(c|cc|h)$/.test(name))
-    .map((name) => path.join(folder, name)),
-);
-const languages: Record<string, string[]> = {
-  // main.c and the fuzz targets include what wasm2c has made.
+/** The compiler's options for each kind of file. */
+const options: Readonly<Record<string, readonly string[]>> = {
+  // main.c and the fuzz targets include what wasm2c generates.
   ".c": [
-    ...["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone", "-isystem", "dist/standalone"],
-    ...["-isystem", fuzzFolder],
+    ...["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone"],
+    ...["-isystem", "dist/standalone", "-isystem", fuzzFolder],
   ],
   ".cc": [
-    "-std=c++17",
-    "-isystem",
-    path.join(root, "node_modules/node-api-headers/include"),
-    "-isystem",
-    path.join(root, "node_modules/node-addon-api"),
-    "-DNAPI_VERSION=8",
-    "-DNAPI_CPP_EXCEPTIONS",
+    ...["-std=c++17", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
+    ...["-isystem", path.join(root, "node_modules/node-api-headers/include")],
+    ...["-isystem", path.join(root, "node_modules/node-addon-api")],
   ],
 };
 
-let failed = false;
-function run(name: string, args: string[]): void {
+/** Runs a command of tools.ts, and prints its output where it fails. */
+function run(name: string, args: readonly string[]): boolean {
   const { status, stdout, stderr } = spawnSync(tool(name), args, { cwd: root, encoding: "utf8" });
-  if (status === 0) return;
-  failed = true;
-  process.stdout.write(`${name}:\n${stdout}${stderr}`);
+  if (status !== 0) process.stdout.write(`${name}:\n${stdout}${stderr}`);
+  return status === 0;
+}
+
+function check(): boolean {
+  ensureTools(["git", "clang-format", "clang-tidy", "libfuzzer", "libssh"]);
+  translate(path.join(root, "dist/core.wasm"), "core", fuzzFolder);
+  const list = ["ls-files", "-z", "*.[ch]", "*.cc"];
+  const files = execFileSync("git", list, { cwd: root, encoding: "utf8" }).split("\0").slice(0, -1);
+  const formatted = run("clang-format", ["--dry-run", "--Werror", ...files]);
+  const tidy = Object.entries(options).map(([ending, flags]) => {
+    const sources = files.filter((file) => file.endsWith(ending));
+    return run("clang-tidy", ["--quiet", ...sources, "--", ...flags]);
+  });
+  return formatted && tidy.every((clean) => clean);
 }
 
 try {
-  ensureTools(["clang-format", "clang-tidy", "libfuzzer", "libssh"]);
-  translate(path.join(root, "dist/core.wasm"), "core", fuzzFolder);
-  run("clang-format", ["--dry-run", "--Werror", ...files]);
-  for (const [ending, flags] of Object.entries(languages)) {
-    const sources = files.filter((file) => file.endsWith(ending));
-    run("clang-tidy", ["--quiet", ...sources, "--", ...flags]);
-  }
+  process.exitCode = check() ? 0 : 1;
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  failed = true;
+  process.exitCode = 1;
 }
-process.exit(failed ? 1 : 0);
