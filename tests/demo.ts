@@ -1,5 +1,6 @@
-// `npm run demo`: the real ssh reaches a throw-away sshd through the proxy, by a unix socket and by
-// a multiplexer's, and the hand-over is timed. Nothing is left behind, by an interrupt neither.
+// npm run demo: ssh reaches a temporary sshd through the proxy, over a unix socket and over a
+// multiplexer's socket, and the time that the proxy takes is measured. Nothing is left behind, even
+// after an interrupt.
 
 import path from "node:path";
 
@@ -8,6 +9,7 @@ import { fakeSsh } from "./support/fake-ssh";
 import { proxyCommand } from "./support/proxy";
 import { proxyCommandLine, shellQuote, startSshd } from "./support/sshd";
 import type { Sshd } from "./support/sshd";
+import { makeTmpdir } from "./support/tmpdir";
 import { ensureTools } from "./support/tools";
 
 const runs = 50;
@@ -15,8 +17,8 @@ const command = ["uname", "-sr"];
 
 const cleanups: (() => Promise<void>)[] = [];
 
-/** Whatever starts is closed in the end, even where the interrupt comes while it starts. */
-function closedLater<T extends { close(): Promise<void> }>(starting: Promise<T>): Promise<T> {
+/** Registers for cleanUp what is starting, so that an interrupt meanwhile closes it as well. */
+function closeLater<T extends { close(): Promise<void> }>(starting: Promise<T>): Promise<T> {
   cleanups.push(async () => (await starting.catch(() => undefined))?.close());
   return starting;
 }
@@ -27,26 +29,27 @@ async function cleanUp(): Promise<void> {
 
 async function main(): Promise<void> {
   ensureTools(["ssh", "sshd", "ssh-keygen", "cc"]);
-  // What ssh runs once this is installed.
+  makeTmpdir();
+  // The host that an installed package has.
   process.env["PROXY_HOST"] ??= "standalone";
   const proxy = proxyCommand();
-  const sshd = await closedLater(startSshd(proxy));
+  const sshd = await closeLater(startSshd(proxy));
   const socket = path.join(sshd.folder, "sshd.sock");
   await sshd.listen(socket);
-  const multiplexer = await closedLater(startMultiplexer(socket));
+  const multiplexer = await closeLater(startMultiplexer(socket));
 
-  console.log(`A throw-away sshd listens, without any network. ssh is told in ${sshd.clientConfig}:
+  console.log(`A temporary sshd listens, without a network. ${sshd.clientConfig} has:
 
     ProxyCommand ${proxyCommandLine(proxy)}
     ProxyUseFdpass yes`);
   await show("A unix socket", `unix${socket}`, sshd);
   await show(
-    "A multiplexer's socket, which asks for CONNECT and answers OK as Firecracker's does",
+    "A multiplexer's socket, with Firecracker's CONNECT and OK",
     `vsock-mux${multiplexer.socket("firecracker")}`,
     sshd,
   );
   await cleanUp();
-  console.log("\nBoth worked; sshd, multiplexer, keys and sockets are gone again.");
+  console.log("\nBoth worked. sshd, the multiplexer, keys and sockets are removed.");
 }
 
 async function show(title: string, address: string, sshd: Sshd): Promise<void> {
@@ -56,25 +59,25 @@ async function show(title: string, address: string, sshd: Sshd): Promise<void> {
   if (ran.exit !== 0) throw new Error(`ssh failed: ${ran.stderr}\nsshd's log:\n${sshd.log()}`);
   console.log(`    ${ran.stdout.toString().trimEnd()}`);
 
-  const { handedOver, gone, nothing } = await time(address);
+  const { passed, exited, baseline } = await time(address);
   console.log(`
-    From the start of the proxy, ssh has the connection in hand after ${handedOver} ms and the proxy is
-    gone after ${gone} ms. /bin/true, doing nothing, takes ${nothing} ms here. (Medians of ${runs} runs.)`);
+    ssh has the connected socket ${passed} ms after the proxy's start, and the proxy has exited after
+    ${exited} ms. For comparison, /bin/true takes ${baseline} ms here. (Medians of ${runs} runs.)`);
 }
 
-/** Medians in milliseconds. ssh waits for both ends: its session starts when the proxy is gone. */
-async function time(address: string): Promise<Record<"handedOver" | "gone" | "nothing", string>> {
-  const handedOver: number[] = [];
-  const gone: number[] = [];
-  const nothing: number[] = [];
+/** Medians in milliseconds. ssh starts its session when it has the socket and the proxy has exited. */
+async function time(address: string): Promise<Record<"passed" | "exited" | "baseline", string>> {
+  const passed: number[] = [];
+  const exited: number[] = [];
+  const baseline: number[] = [];
   for (let run = 0; run < runs; run++) {
     const outcome = await fakeSsh([...proxyCommand(), address, "22"]);
     if (outcome.exit !== 0 || outcome.handoffNs === undefined) throw new Error(outcome.stderr);
-    handedOver.push(outcome.handoffNs);
-    gone.push(outcome.exitNs);
-    nothing.push((await fakeSsh(["/bin/true"])).exitNs);
+    passed.push(outcome.handoffNs);
+    exited.push(outcome.exitNs);
+    baseline.push((await fakeSsh(["/bin/true"])).exitNs);
   }
-  return { handedOver: median(handedOver), gone: median(gone), nothing: median(nothing) };
+  return { passed: median(passed), exited: median(exited), baseline: median(baseline) };
 }
 
 function median(ns: number[]): string {
@@ -91,7 +94,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 main().catch(async (error: unknown) => {
-  // What an interrupt broke is no news.
+  // Failures that follow from an interrupt are not reported.
   if (interrupted) return;
   process.exitCode = 1;
   console.error(error instanceof Error ? error.message : error);

@@ -9,17 +9,16 @@
 //   form. PROXY_HOST=standalone, node or arm64 runs tests/e2e for that host alone.
 // - Each file is a process of its own, and as many run at once as there are processors. One file alone
 //   prints as it runs; of several, only failures are printed, and build/tests/log has the rest.
-// - TMPDIR is a private folder with a short path, removed at the end: unix socket paths are limited to
-//   107 bytes (unix(7)), and tsx trusts the compiled files that it finds in TMPDIR.
 // - What did not pass has failed: a skipped test, too, and a file without tests.
 
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
 import { root } from "./support/proxy";
+import { makeTmpdir } from "./support/tmpdir";
 import { ensureTools } from "./support/tools";
 
 interface Job {
@@ -49,8 +48,6 @@ const tools = [
   ...["strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"],
 ];
 
-/** The longest TMPDIR that leaves room for the names of the tests' sockets. */
-const LONGEST_TMPDIR = 30;
 /** Ten times what the longest file takes on two processors. */
 const FILE_LIMIT_MS = 60 * 60_000;
 
@@ -160,19 +157,6 @@ function line(suite: string, host: string, passed: string, failed: string, secon
   return [suite.padEnd(24), host.padEnd(10), ...numbers].join(" ");
 }
 
-/** Sets TMPDIR to a new folder, which is removed at the end of this process. */
-function makeTmpdir(): void {
-  const parent = os.tmpdir().length > LONGEST_TMPDIR ? "/tmp" : os.tmpdir();
-  const folder = mkdtempSync(path.join(parent, "proxy-"));
-  // Some tests run the proxy as another user, who has to reach the sockets in it.
-  chmodSync(folder, 0o711);
-  process.env["TMPDIR"] = folder;
-  process.once("exit", () => {
-    rmSync(folder, { recursive: true, force: true });
-  });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
-}
-
 async function main(): Promise<boolean> {
   const start = performance.now();
   const jobs = selectJobs(process.argv.slice(2));
@@ -198,6 +182,9 @@ async function main(): Promise<boolean> {
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0;
 }
+
+// The folder of makeTmpdir is removed when this process exits.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 main().then(
   (passed) => process.exit(passed ? 0 : 1),
