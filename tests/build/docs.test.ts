@@ -1,4 +1,5 @@
-// The documentation lists the options that --help lists, and its links lead to files and headings.
+// The documentation agrees with --help and the configuration file, and its links lead to files and
+// headings.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -24,6 +25,13 @@ it("the manual page lists the options of --help", () => {
   const entries = all(read("man/ssh-vsock-proxy.1"), /(?<=^\.It Fl ).*/gm).join("\n");
   const names = all(entries, /(?<=^|, )[\w-]+/gm).map((name) => `-${name}`);
   assert.deepEqual(names.sort(), options);
+});
+
+it("README and the manual page have the block of the configuration file", () => {
+  const block = read("docs/20-ssh-vsock-proxy.conf").replace(/^#.*\n/gm, "");
+  for (const file of ["README.md", "man/ssh-vsock-proxy.1"]) {
+    assert.ok(read(file).replace(/^ +/gm, "").includes(block.replace(/^ +/gm, "")), file);
+  }
 });
 
 it("relative links lead to files, and their fragments to headings", () => {
