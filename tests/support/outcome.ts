@@ -12,13 +12,13 @@
 //
 // Where a runner sees the imports' calls, calls.ts checks those as well.
 
-import { Code } from "../../assembly/codes";
-import { HELP, VERSION } from "../../assembly/messages";
+import { Code, Exit } from "../../assembly/codes";
+import { HELP } from "../../assembly/messages";
 import type { Call } from "./calls";
 import { checkCalls, isStderrLost, reasonOfCalls, triedAgain } from "./calls";
 import type { Case, World } from "./case";
 import { passesDescriptor, redrawsProgress } from "./case";
-import { meanings } from "./meanings";
+import { VERSION, meanings } from "./meanings";
 import { Broken, check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
 import type { Reason } from "./oracle";
 import { Screen } from "./vt";
@@ -258,7 +258,7 @@ export function failureIn({ subject, log }: Case, line: string): Failure | undef
     const [, after, said = ""] =
       /^(?:gave up after (\d+\.\d) s: )?(.*)$/.exec(line.slice(head.length)) ?? [];
     for (const [code, meaning] of meanings) {
-      if (code < 100 * 64 || !said.startsWith(meaning)) continue;
+      if (exitOf(code) < (Exit.Usage as number) || !said.startsWith(meaning)) continue;
       const behind = said.slice(meaning.length);
       const [, number, call] = /^: WASI errno (\d+), from (\w+)$/.exec(behind) ?? [];
       const failure = { code, subject: about, ...(after && { gaveUpAfter: after }) };
