@@ -1,5 +1,5 @@
-// What build-addon.mjs and build-standalone.mjs share: the sources of the shim, the compilers, and the
-// debug build's wrappers. Both run with only the published files there.
+// What build-addon.mjs and build-standalone.mjs share: the sources of the shim, its imports, and how a
+// compiler is run. Like them, this runs where only the published files are.
 
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -16,10 +16,16 @@ export const shimSources = readdirSync(path.join(root, "native/shim"))
 
 export const traceSource = "native/trace/trace.c";
 
-/** The linker's options that put the functions of trace.c before the imports that shim.h lists. */
-export function traceWraps() {
+/** The imports that native/shim/shim.h lists. */
+export function imports() {
   const header = readFileSync(path.join(root, "native/shim/shim.h"), "utf8");
-  return [...header.matchAll(/X\((\w+), (\w+)\)/g)].map(([, , name]) => `-Wl,--wrap=shim_${name}`);
+  const entries = header.matchAll(/\bX\((\w+), \w+, (\w+), \w+ /g);
+  return [...entries].map(([, module, name]) => ({ module, name }));
+}
+
+/** The linker's options that put the functions of trace.c in front of the imports. */
+export function traceWraps() {
+  return imports().map(({ name }) => `-Wl,--wrap=shim_${name}`);
 }
 
 /**

@@ -138,7 +138,7 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
             Napi::PropertyDescriptor::Value("length", Napi::Number::New(env, arity), napi_default));
         module.Set(name, import);
     };
-#define ADD(module, name)                                                           \
+#define ADD(module, result, name, ...)                                              \
     add(module, #name, Napi::Function::New<Import<&shim_##name>>(env, #name, this), \
         Arity(&shim_##name));
     SHIM_IMPORTS(ADD)

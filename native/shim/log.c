@@ -1,5 +1,5 @@
-// log_open: a file to append to, and the number of the process, by which its lines are told from
-// those of others that run at the same time.
+// log_open: a file to append to, and the process's number, which tells its lines from those of other
+// processes that write to the same file.
 
 #include <fcntl.h>
 #include <string.h>
@@ -7,10 +7,10 @@
 
 #include "internal.h"
 
-// Not to be inlined, as in sockets.c: the frame is large.
+// noinline: keeps the 4 KiB frame off the common path.
 __attribute__((noinline)) uint32_t shim_log_open(struct shim *shim, uint32_t path,
                                                  uint32_t path_len, uint32_t ret_log) {
-    uint8_t *result = shim_range(shim, ret_log, 8);
+    uint8_t *result = shim_range(shim, ret_log, LOG_SIZE);
     const uint8_t *bytes = shim_range(shim, path, path_len);
     if (result == NULL || bytes == NULL) return SHIM_FAULT;
     char name[SHIM_PATH_MAX + 1];
@@ -18,9 +18,9 @@ __attribute__((noinline)) uint32_t shim_log_open(struct shim *shim, uint32_t pat
     if (memchr(bytes, 0, path_len) != NULL) return SHIM_INVAL;
     memcpy(name, bytes, path_len);
     name[path_len] = 0;
-    // Not blocking: a FIFO that nobody reads, or a terminal that is stopped, would keep ssh waiting.
+    // Not blocking: a FIFO without a reader or a stopped terminal would keep ssh waiting.
     int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    uint32_t error = shim_add(shim, shim_open(name, flags), result);
-    if (error == SHIM_SUCCESS) store_u32(result + 4, (uint32_t)getpid());
+    uint32_t error = fd_table_insert(shim, fd_open(name, flags), result + LOG_FD);
+    if (error == SHIM_SUCCESS) store_u32(result + LOG_PROCESS, (uint32_t)getpid());
     return error;
 }

@@ -1,8 +1,4 @@
 // poll_oneoff: preview1's only way to wait.
-//
-// A subscription has 48 bytes: u64 userdata, u8 tag at 8, and for a clock u32 id at 16, u64 timeout
-// at 24, u64 precision at 32, u16 flags at 40; for a descriptor u32 fd at 16. An event has 32: u64
-// userdata, u16 error at 8, u8 type at 10, and for a descriptor u64 nbytes at 16, u16 flags at 24.
 
 #include <errno.h>
 #include <poll.h>
@@ -11,19 +7,12 @@
 
 #include "internal.h"
 
-enum { EVENTTYPE_CLOCK = 0, EVENTTYPE_FD_READ = 1, EVENTTYPE_FD_WRITE = 2 };
-enum { CLOCKID_REALTIME = 0, CLOCKID_MONOTONIC = 1 };
-enum { SUBCLOCKFLAGS_ABSTIME = 1 };
-enum { EVENTRWFLAGS_HANGUP = 1 };
-
-#define SUBSCRIPTION_SIZE 48
-#define EVENT_SIZE 32
-
-/** When, on the monotonic clock, a clock's subscription is due; SHIM_NEVER if beyond it. */
-static uint64_t due(const uint8_t *subscription, uint64_t now) {
-    uint64_t timeout = load_u64(subscription + 24);
-    bool absolute = load_u16(subscription + 40) & SUBCLOCKFLAGS_ABSTIME;
-    if (absolute && load_u32(subscription + 16) == CLOCKID_MONOTONIC) return timeout;
+/** When, by the monotonic clock, a clock's subscription ends; SHIM_NEVER for a later time. */
+static uint64_t clock_deadline(const uint8_t *subscription, uint64_t now) {
+    uint64_t timeout = load_u64(subscription + SUBSCRIPTION_CLOCK_TIMEOUT);
+    bool absolute = load_u16(subscription + SUBSCRIPTION_CLOCK_FLAGS) & SUBCLOCKFLAGS_ABSTIME;
+    if (absolute && load_u32(subscription + SUBSCRIPTION_CLOCK_ID) == CLOCKID_MONOTONIC)
+        return timeout;
     if (absolute) {
         struct timespec time = {0};
         clock_gettime(CLOCK_REALTIME, &time);
@@ -33,15 +22,15 @@ static uint64_t due(const uint8_t *subscription, uint64_t now) {
     return timeout < SHIM_NEVER - now ? now + timeout : SHIM_NEVER;
 }
 
-/** Writes the event for a subscription; what of `event` is not said here is 0. */
+/** Writes the event for a subscription; its other fields are 0. */
 static void put_event(uint8_t *event, const uint8_t *subscription, uint32_t error, uint16_t flags) {
-    uint64_t userdata = load_u64(subscription);
-    uint8_t type = subscription[8];
+    uint64_t userdata = load_u64(subscription + SUBSCRIPTION_USERDATA);
+    uint8_t type = subscription[SUBSCRIPTION_TYPE];
     memset(event, 0, EVENT_SIZE);
-    store_u64(event, userdata);
-    store_u16(event + 8, (uint16_t)error);
-    event[10] = type;
-    store_u16(event + 24, flags);
+    store_u64(event + EVENT_USERDATA, userdata);
+    store_u16(event + EVENT_ERROR, (uint16_t)error);
+    event[EVENT_TYPE] = type;
+    store_u16(event + EVENT_FLAGS, flags);
 }
 
 uint32_t shim_poll_oneoff(struct shim *shim, uint32_t in, uint32_t out, uint32_t subscriptions,
@@ -64,17 +53,19 @@ uint32_t shim_poll_oneoff(struct shim *shim, uint32_t in, uint32_t out, uint32_t
         const uint8_t *subscription = copy + (size_t)i * SUBSCRIPTION_SIZE;
         entries[i] = (struct pollfd){.fd = -1};
         times[i] = SHIM_NEVER;
-        switch (subscription[8]) {
+        switch (subscription[SUBSCRIPTION_TYPE]) {
             case EVENTTYPE_CLOCK:
-                if (load_u32(subscription + 16) > CLOCKID_MONOTONIC) return SHIM_INVAL;
-                times[i] = due(subscription, start);
+                if (load_u32(subscription + SUBSCRIPTION_CLOCK_ID) > CLOCKID_MONOTONIC)
+                    return SHIM_INVAL;
+                times[i] = clock_deadline(subscription, start);
                 if (times[i] < earliest) earliest = times[i];
                 break;
             case EVENTTYPE_FD_READ:
             case EVENTTYPE_FD_WRITE:
-                entries[i].events = subscription[8] == EVENTTYPE_FD_READ ? POLLIN : POLLOUT;
-                entries[i].fd = shim_descriptor(shim, load_u32(subscription + 16));
-                if (entries[i].fd < 0) earliest = 0;  // An event already: there is no waiting.
+                entries[i].events =
+                    subscription[SUBSCRIPTION_TYPE] == EVENTTYPE_FD_READ ? POLLIN : POLLOUT;
+                entries[i].fd = fd_table_get(shim, load_u32(subscription + SUBSCRIPTION_FD));
+                if (entries[i].fd < 0) earliest = 0;  // BADF is an event.
                 break;
             default:
                 return SHIM_INVAL;
@@ -87,13 +78,13 @@ uint32_t shim_poll_oneoff(struct shim *shim, uint32_t in, uint32_t out, uint32_t
     uint32_t count = 0;
     for (uint32_t i = 0; i < subscriptions; i++) {
         const uint8_t *subscription = copy + (size_t)i * SUBSCRIPTION_SIZE;
-        if (subscription[8] == EVENTTYPE_CLOCK) {
+        if (subscription[SUBSCRIPTION_TYPE] == EVENTTYPE_CLOCK) {
             if (times[i] > end) continue;
             put_event(events + (size_t)count++ * EVENT_SIZE, subscription, SHIM_SUCCESS, 0);
         } else if (entries[i].fd < 0 || entries[i].revents & POLLNVAL) {
             put_event(events + (size_t)count++ * EVENT_SIZE, subscription, SHIM_BADF, 0);
         } else if (entries[i].revents != 0) {
-            // A pipe that nobody reads shows POLLERR to whoever could write.
+            // A pipe without a reader shows POLLERR at its writing end.
             bool hung_up = entries[i].revents & (POLLHUP | POLLERR);
             uint16_t flags = hung_up ? EVENTRWFLAGS_HANGUP : 0;
             put_event(events + (size_t)count++ * EVENT_SIZE, subscription, SHIM_SUCCESS, flags);

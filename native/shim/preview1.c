@@ -1,4 +1,4 @@
-// What proxy.wasm imports from wasi_snapshot_preview1, but for poll_oneoff, which has a file.
+// The imports from wasi_snapshot_preview1, except fd_close (fd-table.c) and poll_oneoff (poll.c).
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-/** The bytes of a list of texts, with the NUL behind each. */
+/** The bytes of a list of texts, each with its NUL. */
 static uint64_t total_size(const char *const *texts, uint32_t count) {
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -32,7 +32,7 @@ static uint32_t put_sizes(struct shim *shim, const char *const *texts, uint32_t 
     return SHIM_SUCCESS;
 }
 
-/** args_get and environ_get: the texts one behind the other, and a pointer to each. */
+/** args_get and environ_get: the texts, one after the other, and a pointer to each. */
 static uint32_t put_texts(struct shim *shim, const char *const *texts, uint32_t count, uint32_t at,
                           uint32_t buf) {
     uint8_t *pointers = shim_range(shim, at, (uint64_t)count * 4);
@@ -57,18 +57,18 @@ uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
 }
 
 /**
- * What the program may see of the environment, the command's own variables and the terminal's type:
- * an environment can hold secrets, and all sorts of bytes.
+ * The variables that the program may see: the command's own and the terminal's type. An environment
+ * can hold secrets, and any bytes.
  */
-static const char shown[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
-#define SHOWN (sizeof shown / sizeof *shown)
+static const char allowed_env[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
+#define ALLOWED_ENV (sizeof allowed_env / sizeof *allowed_env)
 
-/** Those of the environment that are shown, the first of each name; how many there are. */
-static uint32_t shown_variables(const struct shim *shim, const char *variables[SHOWN]) {
+/** Finds the allowed variables, the first of each name. @return how many there are */
+static uint32_t find_variables(const struct shim *shim, const char *variables[ALLOWED_ENV]) {
     uint32_t count = 0;
-    for (size_t i = 0; i < SHOWN; i++) {
+    for (size_t i = 0; i < ALLOWED_ENV; i++) {
         const char *const *at = shim->environment;
-        while (at != NULL && *at != NULL && shim_behind(*at, shown[i]) == NULL)
+        while (at != NULL && *at != NULL && skip_prefix(*at, allowed_env[i]) == NULL)
             at++;
         if (at != NULL && *at != NULL) variables[count++] = *at;
     }
@@ -76,21 +76,24 @@ static uint32_t shown_variables(const struct shim *shim, const char *variables[S
 }
 
 uint32_t shim_environ_sizes_get(struct shim *shim, uint32_t ret_count, uint32_t ret_buf_size) {
-    const char *variables[SHOWN];
-    uint32_t count = shown_variables(shim, variables);
+    const char *variables[ALLOWED_ENV];
+    uint32_t count = find_variables(shim, variables);
     return put_sizes(shim, variables, count, ret_count, ret_buf_size);
 }
 
 uint32_t shim_environ_get(struct shim *shim, uint32_t environ, uint32_t environ_buf) {
-    const char *variables[SHOWN];
-    uint32_t count = shown_variables(shim, variables);
+    const char *variables[ALLOWED_ENV];
+    uint32_t count = find_variables(shim, variables);
     return put_texts(shim, variables, count, environ, environ_buf);
 }
 
 uint32_t shim_clock_time_get(struct shim *shim, uint32_t clock, uint64_t precision,
                              uint32_t ret_time) {
     (void)precision;  // A hint: the clocks are read at their full precision.
-    static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC};
+    static const clockid_t clocks[] = {
+        [CLOCKID_REALTIME] = CLOCK_REALTIME,
+        [CLOCKID_MONOTONIC] = CLOCK_MONOTONIC,
+    };
     uint8_t *result = shim_range(shim, ret_time, 8);
     if (result == NULL) return SHIM_FAULT;
     if (clock >= sizeof clocks / sizeof *clocks) return SHIM_INVAL;
@@ -99,16 +102,6 @@ uint32_t shim_clock_time_get(struct shim *shim, uint32_t clock, uint64_t precisi
     store_u64(result, shim_nanoseconds(&time));
     return SHIM_SUCCESS;
 }
-
-enum {
-    FILETYPE_UNKNOWN = 0,
-    FILETYPE_BLOCK_DEVICE = 1,
-    FILETYPE_CHARACTER_DEVICE = 2,
-    FILETYPE_DIRECTORY = 3,
-    FILETYPE_REGULAR_FILE = 4,
-    FILETYPE_SOCKET_DGRAM = 5,
-    FILETYPE_SOCKET_STREAM = 6,
-};
 
 static uint8_t socket_filetype(int fd) {
     int type = 0;
@@ -138,36 +131,33 @@ static uint8_t filetype(int fd, mode_t mode) {
 
 static uint16_t fdflags(int flags) {
     uint16_t result = 0;
-    if (flags & O_APPEND) result |= 1;
-    if ((flags & O_DSYNC) == O_DSYNC) result |= 2;
-    if (flags & O_NONBLOCK) result |= 4;
-    if ((flags & O_RSYNC) == O_RSYNC) result |= 8;
-    if ((flags & O_SYNC) == O_SYNC) result |= 16;
+    if (flags & O_APPEND) result |= FDFLAGS_APPEND;
+    if ((flags & O_DSYNC) == O_DSYNC) result |= FDFLAGS_DSYNC;
+    if (flags & O_NONBLOCK) result |= FDFLAGS_NONBLOCK;
+    if ((flags & O_RSYNC) == O_RSYNC) result |= FDFLAGS_RSYNC;
+    if ((flags & O_SYNC) == O_SYNC) result |= FDFLAGS_SYNC;
     return result;
 }
 
-#define RIGHTS_FD_READ (UINT64_C(1) << 1)
-#define RIGHTS_FD_WRITE (UINT64_C(1) << 6)
-#define RIGHTS_POLL_FD_READWRITE (UINT64_C(1) << 27)
-
-/** st_rdev of /dev/null, makedev(1, 3), which is a function of glibc's (admin-guide/devices.txt). */
+/** st_rdev of /dev/null: makedev(1, 3), which would be a call (Linux's admin-guide/devices.txt). */
 #define NULL_DEVICE 0x103
 
 uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
-    uint8_t *result = shim_range(shim, ret_stat, 24);
+    uint8_t *result = shim_range(shim, ret_stat, FDSTAT_SIZE);
     if (result == NULL) return SHIM_FAULT;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
+    int host_fd = fd_table_get(shim, fd);
+    if (host_fd < 0) return SHIM_BADF;
     struct stat status;
-    int flags = fcntl(host, F_GETFL);
-    if (flags < 0 || fstat(host, &status) != 0) return shim_errno(errno);
-    // Node opens /dev/null in the place of 0 to 2 where they are closed: no host can tell the two
-    // apart, so that none shall.
+    int flags = fcntl(host_fd, F_GETFL);
+    if (flags < 0 || fstat(host_fd, &status) != 0) return shim_errno(errno);
+    // Node opens /dev/null for those of 0 to 2 that are closed. A host cannot tell the two apart, so
+    // both are closed.
     if (S_ISCHR(status.st_mode) && status.st_rdev == NULL_DEVICE) return SHIM_BADF;
-    memset(result, 0, 24);
-    result[0] = filetype(host, status.st_mode);
-    store_u16(result + 2, fdflags(flags));
-    store_u64(result + 8, RIGHTS_FD_READ | RIGHTS_FD_WRITE | RIGHTS_POLL_FD_READWRITE);
+    memset(result, 0, FDSTAT_SIZE);
+    result[FDSTAT_FILETYPE] = filetype(host_fd, status.st_mode);
+    store_u16(result + FDSTAT_FLAGS, fdflags(flags));
+    store_u64(result + FDSTAT_RIGHTS_BASE,
+              RIGHTS_FD_READ | RIGHTS_FD_WRITE | RIGHTS_POLL_FD_READWRITE);
     return SHIM_SUCCESS;
 }
 
@@ -175,12 +165,12 @@ uint32_t shim_fd_write(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t i
                        uint32_t ret_written) {
     uint8_t *result = shim_range(shim, ret_written, 4);
     if (result == NULL) return SHIM_FAULT;
-    struct shim_transfer transfer;
-    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
+    struct transfer transfer;
+    uint32_t error = transfer_load(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
     ssize_t count;
     do {
-        count = writev(transfer.host, transfer.buffers, (int)iovs_len);
+        count = writev(transfer.host_fd, transfer.buffers, (int)iovs_len);
     } while (count < 0 && errno == EINTR);
     if (count < 0) return shim_errno(errno);
     store_u32(result, (uint32_t)count);
@@ -189,29 +179,27 @@ uint32_t shim_fd_write(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t i
 
 void shim_proc_exit(struct shim *shim, uint32_t status) {
     (void)shim;
-    // Not exit(3): what the host would tidy up, ssh would wait for.
+    // Not exit(3): ssh would wait while the host cleans up.
     _exit((int)(status & 0xff));
 }
-
-enum { RIFLAGS_PEEK = 1 };
 
 uint32_t shim_sock_recv(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t iovs_len,
                         uint32_t flags, uint32_t ret_len, uint32_t ret_flags) {
     uint8_t *result = shim_range(shim, ret_len, 4);
     uint8_t *roflags = shim_range(shim, ret_flags, 2);
     if (result == NULL || roflags == NULL) return SHIM_FAULT;
-    if (flags & ~(uint32_t)RIFLAGS_PEEK) return SHIM_NOTSUP;
-    struct shim_transfer transfer;
-    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
+    if (flags & ~(uint32_t)RIFLAGS_RECV_PEEK) return SHIM_NOTSUP;
+    struct transfer transfer;
+    uint32_t error = transfer_load(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
-    int how = MSG_DONTWAIT | (flags & RIFLAGS_PEEK ? MSG_PEEK : 0);
+    int how = MSG_DONTWAIT | (flags & RIFLAGS_RECV_PEEK ? MSG_PEEK : 0);
     ssize_t count;
     do {
-        count = recvmsg(transfer.host, &transfer.message, how);
+        count = recvmsg(transfer.host_fd, &transfer.message, how);
     } while (count < 0 && errno == EINTR);
     if (count < 0) return shim_errno(errno);
     store_u32(result, (uint32_t)count);
-    store_u16(roflags, transfer.message.msg_flags & MSG_TRUNC ? 1 : 0);
+    store_u16(roflags, transfer.message.msg_flags & MSG_TRUNC ? ROFLAGS_RECV_DATA_TRUNCATED : 0);
     return SHIM_SUCCESS;
 }
 
@@ -220,8 +208,8 @@ uint32_t shim_sock_send(struct shim *shim, uint32_t fd, uint32_t iovs, uint32_t 
     uint8_t *result = shim_range(shim, ret_len, 4);
     if (result == NULL) return SHIM_FAULT;
     if (flags != 0) return SHIM_NOTSUP;
-    struct shim_transfer transfer;
-    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
+    struct transfer transfer;
+    uint32_t error = transfer_load(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
-    return shim_send(&transfer, result);
+    return transfer_send(&transfer, result);
 }

@@ -1,4 +1,4 @@
-// socket_shim_v1: sockets that the program opens and connects, and descriptors that it passes on.
+// socket_shim_v1: sockets that the program opens and connects, and descriptors that it passes.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,34 +10,31 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// Behind <sys/socket.h>, which it uses and does not include (kernel headers of 6.1).
+// After <sys/socket.h>, which it uses and does not include (kernel headers of 6.1).
 #include <linux/vm_sockets.h>
 
 #include "internal.h"
-
-// Linux's own numbers differ: AF_UNIX is 1 there.
-enum { FAMILY_UNIX = 3, FAMILY_VSOCK = 40 };
-enum { SOCKTYPE_STREAM = 6 };
-
-#define VSOCK_ADDRESS_SIZE 12
 
 uint32_t shim_sock_open(struct shim *shim, uint32_t family, uint32_t type, uint32_t ret_fd) {
     uint8_t *result = shim_range(shim, ret_fd, 4);
     if (result == NULL) return SHIM_FAULT;
     if (family != FAMILY_UNIX && family != FAMILY_VSOCK) return SHIM_AFNOSUPPORT;
     if (type != SOCKTYPE_STREAM) return SHIM_PROTOTYPE;
-    // Not blocking, so that connecting can be waited for; sock_connect undoes it.
+    // Not blocking, so that connecting has a deadline; sock_connect undoes it.
     int domain = family == FAMILY_UNIX ? AF_UNIX : AF_VSOCK;
-    int host = shim_above_stdio(socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    return shim_add(shim, host, result);
+    int host_fd =
+        fd_move_above_stdio(socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return fd_table_insert(shim, host_fd, result);
 }
 
-/** The longest time that every kernel takes for a socket's option: 11 days. */
+/** The longest time that every kernel takes for a socket's option, in microseconds: 11 days. */
 #define TIMEOUT_MAX UINT64_C(1000000000000)
 
 /**
- * What is left until `deadline`, as a socket's option takes it: at least a microsecond, because 0
- * means for ever there, and at most TIMEOUT_MAX.
+ * The time until `deadline` as a socket option: at least a microsecond, because 0 means no limit,
+ * and at most TIMEOUT_MAX.
+ *
+ * @return false if the deadline has passed
  */
 static bool time_left(uint64_t deadline, struct timeval *left) {
     uint64_t now = shim_now();
@@ -50,8 +47,8 @@ static bool time_left(uint64_t deadline, struct timeval *left) {
 }
 
 /**
- * Connects a unix socket whose listener's queue is full. There is nothing to poll for: the kernel
- * wakes those who sleep in connect(2), as long as SO_SNDTIMEO says (unix_stream_connect).
+ * Connects a unix socket whose listener's queue is full. poll(2) does not tell when there is room;
+ * connect(2) sleeps until then, for at most SO_SNDTIMEO (unix_stream_connect in the kernel).
  */
 static int connect_queued(int fd, const struct sockaddr *address, socklen_t size,
                           uint64_t deadline) {
@@ -68,7 +65,7 @@ static int connect_queued(int fd, const struct sockaddr *address, socklen_t size
     int error = errno;
     struct timeval none = {0};
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) != 0) return -1;
-    // As sock_open made it, for whoever calls again.
+    // As sock_open made it, for the next call.
     if (result != 0 && fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return -1;
     errno = error;
     return result;
@@ -86,11 +83,12 @@ static int connect_unix(int fd, const struct sockaddr *address, socklen_t size, 
 }
 
 /**
- * A connection that was refused may mean that there is no socket at all: the kernel says
- * ECONNREFUSED of every other kind of file. A look at it costs nothing where all goes well.
+ * ECONNREFUSED is also the kernel's error for a file that is not a socket: stat(2) tells the two
+ * apart, after a failure only.
  */
-static uint32_t unix_errno(int error, int looked, const struct stat *status) {
-    if (error != ECONNREFUSED || looked != 0 || S_ISSOCK(status->st_mode)) return shim_errno(error);
+static uint32_t unix_errno(int error, int stat_result, const struct stat *status) {
+    if (error != ECONNREFUSED || stat_result != 0 || S_ISSOCK(status->st_mode))
+        return shim_errno(error);
     return S_ISDIR(status->st_mode) ? SHIM_ISDIR : SHIM_NOTSOCK;
 }
 
@@ -105,8 +103,9 @@ static void put_decimal(char *at, unsigned number) {
 }
 
 /**
- * A path that is too long for sun_path: /proc/self/fd names the same file in a few bytes. Not to be
- * inlined, because its large frame would then be everybody's.
+ * A path that is too long for sun_path: /proc/self/fd names the same file in a few bytes.
+ *
+ * noinline: keeps the 4 KiB frame off the common path.
  */
 __attribute__((noinline)) static uint32_t connect_long_path(int fd, const uint8_t *bytes,
                                                             size_t length, uint64_t deadline) {
@@ -115,7 +114,7 @@ __attribute__((noinline)) static uint32_t connect_long_path(int fd, const uint8_
     memcpy(path, bytes, length);
     path[length] = 0;
 
-    int file = shim_open(path, O_PATH | O_CLOEXEC);
+    int file = fd_open(path, O_PATH | O_CLOEXEC);
     if (file < 0) return shim_errno(errno);
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/proc/self/fd/"};
     put_decimal(address.sun_path + strlen(address.sun_path), (unsigned)file);
@@ -139,7 +138,7 @@ static uint32_t connect_path(int fd, const uint8_t *bytes, size_t length, uint64
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
     if (connect_unix(fd, (struct sockaddr *)&address, size, deadline) == 0) return SHIM_SUCCESS;
     int error = errno;
-    // Of the longest path there is no room for the NUL in sun_path, which connect(2) does not need.
+    // connect(2) needs no NUL, and the longest path leaves no room for one in sun_path.
     char path[sizeof address.sun_path + 1] = "";
     memcpy(path, bytes, length);
     struct stat status;
@@ -155,7 +154,7 @@ static uint32_t connect_abstract(int fd, const uint8_t *bytes, size_t length, ui
     return connected ? (uint32_t)SHIM_SUCCESS : shim_errno(errno);
 }
 
-/** Waits for a connection in the making, and gives the errno that it ended with. */
+/** Waits for a connection in progress. @return its errno, 0 if it is connected */
 static int connect_result(int fd, uint64_t deadline) {
     struct pollfd entry = {.fd = fd, .events = POLLOUT};
     int ready = shim_poll(&entry, 1, deadline);
@@ -166,31 +165,33 @@ static int connect_result(int fd, uint64_t deadline) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
-/** The kernel's SO_VM_SOCKETS_CONNECT_TIMEOUT, where nobody has set it: 2 s (vsock(7)). */
-static const struct timeval usual_limit = {.tv_sec = 2};
+/** The default of SO_VM_SOCKETS_CONNECT_TIMEOUT: 2 s (vsock(7)). */
+static const struct timeval default_limit = {.tv_sec = 2};
 
 /**
- * The kernel gives up connecting after SO_VM_SOCKETS_CONNECT_TIMEOUT. It is moved out of the way, so
- * that the deadline decides, and put back for whoever gets the socket.
+ * The kernel gives up connecting after SO_VM_SOCKETS_CONNECT_TIMEOUT. It is raised so that the
+ * deadline decides, and reset for the socket's next owner.
  */
 static uint32_t connect_vsock(int fd, uint32_t port, uint32_t cid, uint64_t deadline) {
     struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_port = port, .svm_cid = cid};
     struct timeval limit = {.tv_sec = TIMEOUT_MAX / 1000000};
     struct timeval left;
     if (!time_left(deadline, &left)) return SHIM_TIMEDOUT;
-    bool moved = setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
+    bool raised =
+        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) == 0;
 
     int error = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) error = errno;
-    // An earlier call has met its deadline, and this one goes on; or it was connected in between.
+    // An earlier call reached its deadline, and this one continues; meanwhile it may have connected.
     if (error == EISCONN) error = 0;
     if (error == EINPROGRESS || error == EALREADY || error == EINTR) {
         error = connect_result(fd, deadline);
     }
     if (error != 0) return shim_errno(error);
 
-    if (moved) {
-        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &usual_limit, sizeof usual_limit);
+    if (raised) {
+        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &default_limit,
+                   sizeof default_limit);
     }
     return fcntl(fd, F_SETFL, 0) == 0 ? (uint32_t)SHIM_SUCCESS : shim_errno(errno);
 }
@@ -199,39 +200,42 @@ uint32_t shim_sock_connect(struct shim *shim, uint32_t fd, uint32_t address, uin
                            uint64_t deadline) {
     const uint8_t *bytes = shim_range(shim, address, address_len);
     if (bytes == NULL) return SHIM_FAULT;
-    int host = shim_opened(shim, fd);
-    if (host < 0) return SHIM_BADF;
-    if (address_len < 2) return SHIM_INVAL;
+    int host_fd = fd_table_get_opened(shim, fd);
+    if (host_fd < 0) return SHIM_BADF;
+    if (address_len < ADDRESS_REST) return SHIM_INVAL;
     if (deadline == 0) deadline = SHIM_NEVER;
+    const uint8_t *rest = bytes + ADDRESS_REST;
+    const size_t rest_len = address_len - ADDRESS_REST;
     switch (load_u16(bytes)) {
         case FAMILY_UNIX:
-            if (address_len == 2) return SHIM_INVAL;
-            return bytes[2] == 0 ? connect_abstract(host, bytes + 2, address_len - 2, deadline)
-                                 : connect_path(host, bytes + 2, address_len - 2, deadline);
+            if (rest_len == 0) return SHIM_INVAL;
+            return rest[0] == 0 ? connect_abstract(host_fd, rest, rest_len, deadline)
+                                : connect_path(host_fd, rest, rest_len, deadline);
         case FAMILY_VSOCK:
-            if (address_len != VSOCK_ADDRESS_SIZE || load_u16(bytes + 2) != 0) return SHIM_INVAL;
-            return connect_vsock(host, load_u32(bytes + 4), load_u32(bytes + 8), deadline);
+            if (address_len != VSOCK_ADDRESS_SIZE || load_u16(rest) != 0) return SHIM_INVAL;
+            return connect_vsock(host_fd, load_u32(bytes + VSOCK_ADDRESS_PORT),
+                                 load_u32(bytes + VSOCK_ADDRESS_CID), deadline);
         default:
             return SHIM_AFNOSUPPORT;
     }
 }
 
-/** Puts a kernel's address into the shim's form; 0 for a family that has none. */
+/** Writes a kernel's address in the shim's form. @return its length, 0 for another family */
 static size_t put_address(uint8_t *bytes, const struct sockaddr_storage *storage, socklen_t size) {
     if (storage->ss_family == AF_UNIX) {
         const struct sockaddr_un *address = (const struct sockaddr_un *)storage;
         size_t length = size - offsetof(struct sockaddr_un, sun_path);
         if (length > 0 && address->sun_path[0] != 0) length = strnlen(address->sun_path, length);
         store_u16(bytes, FAMILY_UNIX);
-        memcpy(bytes + 2, address->sun_path, length);
-        return 2 + length;
+        memcpy(bytes + ADDRESS_REST, address->sun_path, length);
+        return ADDRESS_REST + length;
     }
     if (storage->ss_family == AF_VSOCK) {
         const struct sockaddr_vm *address = (const struct sockaddr_vm *)storage;
         store_u16(bytes, FAMILY_VSOCK);
-        store_u16(bytes + 2, 0);
-        store_u32(bytes + 4, address->svm_port);
-        store_u32(bytes + 8, address->svm_cid);
+        store_u16(bytes + ADDRESS_REST, 0);
+        store_u32(bytes + VSOCK_ADDRESS_PORT, address->svm_port);
+        store_u32(bytes + VSOCK_ADDRESS_CID, address->svm_cid);
         return VSOCK_ADDRESS_SIZE;
     }
     return 0;
@@ -242,12 +246,12 @@ uint32_t shim_sock_addr_local(struct shim *shim, uint32_t fd, uint32_t address, 
     uint8_t *bytes = shim_range(shim, address, capacity);
     uint8_t *result = shim_range(shim, ret_len, 4);
     if (bytes == NULL || result == NULL) return SHIM_FAULT;
-    int host = shim_descriptor(shim, fd);
-    if (host < 0) return SHIM_BADF;
+    int host_fd = fd_table_get(shim, fd);
+    if (host_fd < 0) return SHIM_BADF;
     struct sockaddr_storage storage = {0};
     socklen_t size = sizeof storage;
-    if (getsockname(host, (struct sockaddr *)&storage, &size) != 0) return shim_errno(errno);
-    uint8_t whole[2 + sizeof storage];
+    if (getsockname(host_fd, (struct sockaddr *)&storage, &size) != 0) return shim_errno(errno);
+    uint8_t whole[ADDRESS_REST + sizeof storage];
     size_t length = put_address(whole, &storage, size);
     if (length == 0) return SHIM_AFNOSUPPORT;
     memcpy(bytes, whole, length < capacity ? length : capacity);
@@ -255,7 +259,7 @@ uint32_t shim_sock_addr_local(struct shim *shim, uint32_t fd, uint32_t address, 
     return SHIM_SUCCESS;
 }
 
-/** Whether descriptors can be passed over a socket: others take the bytes and drop the rest. */
+/** Whether a socket passes descriptors: other families send the bytes and drop the descriptors. */
 static bool is_unix(int fd) {
     int domain = 0;
     socklen_t size = sizeof domain;
@@ -268,15 +272,15 @@ uint32_t shim_sock_send_fds(struct shim *shim, uint32_t fd, uint32_t iovs, uint3
     uint8_t *result = shim_range(shim, ret_len, 4);
     const uint8_t *list = shim_range(shim, fds, (uint64_t)fds_len * 4);
     if (result == NULL || list == NULL) return SHIM_FAULT;
-    struct shim_transfer transfer;
-    uint32_t error = shim_transfer(shim, fd, iovs, iovs_len, &transfer);
+    struct transfer transfer;
+    uint32_t error = transfer_load(shim, fd, iovs, iovs_len, &transfer);
     if (error != SHIM_SUCCESS) return error;
-    // A stream carries no descriptor without a byte to carry it with (unix(7)).
+    // A stream passes descriptors only together with at least one byte (unix(7)).
     size_t total = 0;
     for (uint32_t i = 0; i < iovs_len; i++) {
         total += transfer.buffers[i].iov_len;
     }
-    if (total == 0 || !is_unix(transfer.host)) return SHIM_INVAL;
+    if (total == 0 || !is_unix(transfer.host_fd)) return SHIM_INVAL;
 
     union {
         struct cmsghdr header;
@@ -290,9 +294,9 @@ uint32_t shim_sock_send_fds(struct shim *shim, uint32_t fd, uint32_t iovs, uint3
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(fds_len * sizeof(int));
     for (uint32_t i = 0; i < fds_len; i++) {
-        int passed = shim_descriptor(shim, load_u32(list + (size_t)i * 4));
+        int passed = fd_table_get(shim, load_u32(list + (size_t)i * 4));
         if (passed < 0) return SHIM_BADF;
         memcpy(CMSG_DATA(header) + i * sizeof passed, &passed, sizeof passed);
     }
-    return shim_send(&transfer, result);
+    return transfer_send(&transfer, result);
 }

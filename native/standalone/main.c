@@ -1,5 +1,5 @@
-// proxy.wasm, translated to C by wasm2c, as an executable: the shim's imports, a memory, and what a
-// trap says. What the command does stands in assembly/proxy/index.ts, and it ends the process from there.
+// proxy.wasm, translated to C by wasm2c, as an executable: the shim's imports, the memory and the
+// messages of traps. The command itself is assembly/proxy/index.ts, which also ends the process.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "../shim/shim.h"
-#include "internal-error.h"
+#include "imports.h"  // Made by scripts/build-standalone.mjs, and included before proxy.h.
 #include "proxy.h"
-#include "trap-words.h"
+#include "wasm-rt.h"
 
 #define PAGE 65536U
 
@@ -22,8 +22,8 @@ enum { EXIT_SOFTWARE_DEFECT = 70 };
 uint32_t wasm_rt_call_stack_depth;
 
 /**
- * All that is written to while nothing is out of the ordinary stands together, the memory's first
- * page last: each page of the machine that is touched costs a fault, 1 % of the whole run.
+ * Everything that an ordinary run writes to lies together, the memory's first page last: each page
+ * that is touched costs a fault, 1 % of the whole run.
  */
 static struct {
     struct shim shim;
@@ -31,21 +31,21 @@ static struct {
     uint8_t first_page[PAGE];
 } program;
 
-void internal_error(const char *what) {
+void internal_error(const char *message) {
     char line[128] = "ssh-vsock-proxy: internal error: ";
     size_t length = strlen(line);
-    for (; *what != 0 && length < sizeof line - 1; what++)
-        line[length++] = *what;
+    for (; *message != 0 && length < sizeof line - 1; message++)
+        line[length++] = *message;
     line[length++] = '\n';
     (void)!write(STDERR_FILENO, line, length);
     _exit(EXIT_SOFTWARE_DEFECT);
 }
 
 void wasm_rt_trap(wasm_rt_trap_t why) {
-    internal_error(trap_words(why));
+    internal_error(trap_message(why));
 }
 
-/** Memory beyond the first page; NULL where there is none to be had. */
+/** Maps memory beyond the first page; NULL if there is none. */
 static uint8_t *map(uint64_t size) {
     void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return at == MAP_FAILED ? NULL : at;
@@ -65,7 +65,7 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint64_t pages, uint64_t 
     (void)page_size;
     memory->max_pages = max_pages;
     uint8_t *data = pages <= 1 ? program.first_page : map(pages * PAGE);
-    if (data == NULL) internal_error("no memory to begin with");
+    if (data == NULL) internal_error("no memory to start with");
     place(memory, data, pages);
 }
 
@@ -82,15 +82,15 @@ uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint64_t delta) {
 }
 
 /**
- * Opens /dev/null in the place of those of 0 to 2 that are closed, as Node does: what is opened next
- * would stand there otherwise, and both hosts do the same from here on.
+ * Opens /dev/null for those of 0 to 2 that are closed, as Node does, because the next descriptor
+ * opened would get the number.
  */
 static void open_stdio(void) {
     struct pollfd stdio[] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
     struct timespec now = {0};
     if (ppoll(stdio, 3, &now, NULL) <= 0) return;
     for (int fd = 0; fd < 3; fd++) {
-        // The lowest number that is free is what open(2) takes.
+        // open(2) takes the lowest free number.
         if (stdio[fd].revents & POLLNVAL) (void)!open("/dev/null", O_RDWR);
     }
 }
@@ -98,9 +98,9 @@ static void open_stdio(void) {
 int main(int argc, char **argv, char **environment) {
     open_stdio();
     signal(SIGPIPE, SIG_IGN);
-    // A stderr that goes to a file of the largest size.
+    // Raised by a write to a file that is at its size limit (RLIMIT_FSIZE).
     signal(SIGXFSZ, SIG_IGN);
-    // The program has no use for the name that it was started by, and gets the same from every host.
+    // Every host passes this name.
     if (argc > 0) argv[0] = (char *)"ssh-vsock-proxy";
     shim_init(&program.shim, (const char *const *)argv, (uint32_t)argc,
               (const char *const *)environment);

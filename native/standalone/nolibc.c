@@ -1,8 +1,9 @@
-// Of the C library, what the shim and wasm2c's output call, as plain system calls and loops: so the
-// executable has none of a library's own start, and no byte but these. Declared by the system's
-// headers, which on 64-bit Linux lay the structures out as the kernel does.
+// The functions of the C library that the shim and wasm2c's output call, as plain system calls and
+// loops, so that the executable has nothing of a library's start-up. The system's headers declare
+// them; on 64-bit Linux their structures are the kernel's.
 //
-// docs/standalone.md has the list of the system calls, and why this is here.
+// docs/standalone.md lists the system calls, and says why not musl. The kernel's own nolibc
+// (tools/include/nolibc) has no sockets, and brings types of its own.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,16 +16,54 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "syscall.h"
 
 #ifdef __GLIBC__
 #if !__GLIBC_PREREQ(2, 33)
 #error "glibc before 2.33 has no function stat: build with --libc"
 #endif
+#endif
+
+// ---- system calls
+
+// A system call without a wrapper: it returns -4095 to -1 for an errno.
+
+#if defined(__x86_64__)
+
+static inline long raw_syscall(long number, long a, long b, long c, long d, long e, long f) {
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+#elif defined(__aarch64__)
+
+static inline long raw_syscall(long number, long a, long b, long c, long d, long e, long f) {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+}
+
+#else
+#error "scripts/build-standalone.mjs builds for this processor with the system's C library"
 #endif
 
 static int last_error;
@@ -41,7 +80,7 @@ static long checked(long result) {
     return result;
 }
 
-// A call with so many arguments.
+// By the number of arguments.
 #define CALL0(name) CALL6(name, 0, 0, 0, 0, 0, 0)
 #define CALL1(name, a) CALL6(name, a, 0, 0, 0, 0, 0)
 #define CALL2(name, a, b) CALL6(name, a, b, 0, 0, 0, 0)
@@ -59,7 +98,7 @@ void _exit(int status) {
         (void)CALL1(exit_group, status);
 }
 
-/** Only for SIG_IGN and SIG_DFL: a handler would need a way back from it. What was before is not told. */
+/** Only for SIG_IGN and SIG_DFL: a handler would need a restorer. Does not return the old handler. */
 sighandler_t signal(int number, sighandler_t handler) {
     // The kernel's struct sigaction: handler, flags, restorer, mask; each 8 bytes.
     const uintptr_t action[4] = {(uintptr_t)handler};
@@ -91,7 +130,7 @@ int close(int fd) {
 int fcntl(int fd, int command, ...) {
     va_list rest;
     va_start(rest, command);
-    // Every command that the shim gives takes an int, or nothing, which the kernel does not look at.
+    // Every command that the shim uses takes an int, or nothing, and then the kernel ignores it.
     int argument = va_arg(rest, int);
     va_end(rest);
     return (int)CALL3(fcntl, fd, command, argument);
@@ -128,14 +167,14 @@ ssize_t splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t si
 
 int ppoll(struct pollfd *entries, nfds_t count, const struct timespec *timeout,
           const sigset_t *mask) {
-    // The kernel writes into it what is left of the time; who gave it does not expect that.
+    // The kernel writes the time left into its argument, which the caller does not expect.
     struct timespec left;
     if (timeout != NULL) left = *timeout;
     return (int)CALL5(ppoll, entries, count, timeout != NULL ? &left : NULL, mask, 8);
 }
 
 void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): so the kernel gives it.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel returns an integer.
     return (void *)CALL6(mmap, address, size, protection, flags, fd, offset);
 }
 
@@ -179,7 +218,7 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 
 // ---- bytes
 
-// So that no loop becomes a call of the function that it stands in; clang takes -ffreestanding for it.
+// Keeps gcc from turning a loop into a call of the function around it; for clang -ffreestanding does.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-tree-loop-distribute-patterns")
 #endif

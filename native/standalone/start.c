@@ -1,9 +1,9 @@
-// Where the kernel begins the executable: on the stack stand the number of arguments, the arguments,
-// the environment and the auxiliary vector, each but the first ended by a zero (x86-64 and AArch64
-// ELF ABIs, "process initialization"; getauxval(3)).
+// Where the kernel starts the executable. The stack holds the number of arguments, the arguments, the
+// environment and the auxiliary vector, each but the first ended by a zero (x86-64 and AArch64 ELF
+// ABIs, "process initialization"; getauxval(3)).
 //
-// The executable is position-independent and has not one relocation to do: the build refuses one
-// that has (scripts/build-standalone.mjs).
+// The executable is position-independent without relocations, because nothing here would apply them;
+// layout.ld makes one an error.
 
 #include <elf.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal-error.h"
+#include "wasm-rt.h"
 
 #if defined(__x86_64__)
 __asm__(
@@ -40,8 +40,8 @@ int main(int argc, char **argv, char **environment);
 // The compiler's names.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 
-/** What a function's frame is checked with on return; from AT_RANDOM, with a zero as its first byte
-    so that no string leads over it. */
+/** The value that guards each stack frame: from AT_RANDOM, with a first byte of 0 so that no string
+    can contain it. */
 uintptr_t __stack_chk_guard;
 
 _Noreturn void __stack_chk_fail(void);
@@ -60,7 +60,7 @@ _Noreturn void standalone_start(uintptr_t *stack) {
     while (*at++ != 0)
         continue;
     for (; at[0] != AT_NULL; at += 2) {
-        // NOLINTNEXTLINE(performance-no-int-to-ptr): so the kernel gives it.
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel stores an integer.
         if (at[0] == AT_RANDOM) memcpy(&__stack_chk_guard, (void *)at[1], sizeof(uintptr_t));
     }
     __stack_chk_guard &= ~(uintptr_t)0xff;

@@ -1,9 +1,9 @@
-// The runtime that wasm2c's output is compiled against, in its plainest form: every access to the
+// The runtime that wasm2c's output is compiled against, in its simplest form: every access to the
 // memory is compared with the memory's size. (wabt's own header can also reserve 8 GiB and leave
-// the comparison to the processor; that form dies under `ulimit -v` and needs a signal handler.)
+// the comparison to the processor; that fails under `ulimit -v` and needs a signal handler.)
 //
-// The names and what they mean are wasm2c's, of wabt 1.0.39: its wasm2c/README.md. A Wasm program
-// of ours has one memory; the types of tables stand here because the output's prologue names them.
+// The names are those of wabt 1.0.39, which its wasm2c/README.md explains. Our Wasm programs have
+// one memory; the types of tables are here because the output's prologue names them.
 
 #ifndef STANDALONE_WASM_RT_H
 #define STANDALONE_WASM_RT_H
@@ -13,21 +13,19 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "imports.h"
-
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-// What the output can leave to its runtime, and this one does not take.
+// Features of wabt's runtime that this one does not have.
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "for a big-endian processor the memory would lie the other way round"
+#error "a big-endian processor needs the memory in reverse order"
 #endif
 #define WABT_BIG_ENDIAN 0
 #define WASM_RT_MEMCHECK_GUARD_PAGES 0
 #define WASM_RT_USE_SEGUE 0
 #define WASM_RT_SANITY_CHECKS 0
 
-/** Every function counts itself: deeper than this is a trap before it is a stack overflow. */
+/** The depth of calls is counted, and too many are a trap before the stack overflows. */
 #define WASM_RT_STACK_DEPTH_COUNT 1
 #define WASM_RT_MAX_CALL_STACK_DEPTH 500
 extern uint32_t wasm_rt_call_stack_depth;
@@ -47,8 +45,28 @@ typedef enum {
     WASM_RT_TRAP_EXHAUSTION,
 } wasm_rt_trap_t;
 
-/** Says on stderr what has happened, and ends the process with 70 (EX_SOFTWARE). */
+/** Reports a trap, and ends the process with 70 (EX_SOFTWARE). */
 _Noreturn void wasm_rt_trap(wasm_rt_trap_t why);
+
+/** A trap's message. It is V8's, so that both hosts print the same. */
+static inline const char *trap_message(wasm_rt_trap_t why) {
+    // Not a table of pointers, each of which would be a relocation (start.c).
+    static const char messages[][48] = {
+        [WASM_RT_TRAP_NONE] = "no trap",
+        [WASM_RT_TRAP_OOB] = "memory access out of bounds",
+        [WASM_RT_TRAP_INT_OVERFLOW] = "divide result unrepresentable",
+        [WASM_RT_TRAP_DIV_BY_ZERO] = "divide by zero",
+        [WASM_RT_TRAP_INVALID_CONVERSION] = "float unrepresentable in integer range",
+        [WASM_RT_TRAP_UNREACHABLE] = "unreachable",
+        [WASM_RT_TRAP_CALL_INDIRECT] = "null function or function signature mismatch",
+        [WASM_RT_TRAP_UNCAUGHT_EXCEPTION] = "wasm exception",
+        [WASM_RT_TRAP_EXHAUSTION] = "Maximum call stack size exceeded",
+    };
+    return messages[why];
+}
+
+/** Reports a defect of the program on stderr, and ends the process with 70 (EX_SOFTWARE). */
+_Noreturn void internal_error(const char *message);
 
 typedef struct {
     uint8_t *data;
@@ -58,15 +76,15 @@ typedef struct {
     uint64_t size;
 } wasm_rt_memory_t;
 
-/** Makes the memory of the program, filled with zeros. `is64` and `page_size` are 0 and 65536. */
+/** Allocates the program's memory, zeroed. `is64` and `page_size` are always 0 and 65536. */
 void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint64_t pages, uint64_t max_pages,
                              bool is64, uint32_t page_size);
 
-/** memory.grow: the number of pages before, 2^32 - 1 where it cannot be so large. */
+/** memory.grow: returns the number of pages before, or 2^32 - 1 if there is no memory. */
 uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint64_t delta);
 
 static inline void wasm_rt_free_memory(wasm_rt_memory_t *memory) {
-    // The process's end does that.
+    // Freed when the process ends.
     (void)memory;
 }
 

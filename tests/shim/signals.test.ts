@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -18,10 +18,11 @@ describe("under signals", () => {
 
   before(() => {
     const program = path.join(folder, "shim-signals");
-    const names = ["poll", "preview1", "shim", "sockets"];
     const flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program];
-    const sources = names.map((name) => `native/shim/${name}.c`);
-    const files = [...sources, "tests/support/shim-signals.c"];
+    const sources = readdirSync(path.join(root, "native/shim")).filter((name) =>
+      name.endsWith(".c"),
+    );
+    const files = [...sources.map((name) => `native/shim/${name}`), "tests/support/shim-signals.c"];
     const built = spawnSync("cc", [...flags, ...files], { cwd: root, encoding: "utf8" });
     assert.equal(built.status, 0, built.stderr);
     // Where a signal moves the deadline, the wait has no end.

@@ -30,7 +30,7 @@
 #include <string.h>
 
 #include "core.h"
-#include "trap-words.h"
+#include "wasm-rt.h"
 
 enum { OWN_FAILURE = 125, DEFECT = 70, PAGE = 65536, ENDS_MAX = 1 << 16 };
 
@@ -46,7 +46,7 @@ static _Noreturn void fail(const char *what) {
 }
 
 _Noreturn void wasm_rt_trap(wasm_rt_trap_t why) {
-    fprintf(stderr, "replay-core: trap: %s\n", trap_words(why));
+    fprintf(stderr, "replay-core: trap: %s\n", trap_message(why));
     exit(DEFECT);
 }
 
