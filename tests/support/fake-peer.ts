@@ -1,79 +1,74 @@
-// Runs of the proxy against a peer that answers in segments, through fake-peer.c.
+// Runs a case on a host between a fake ssh and a fake peer, through fake-peer.py.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { attemptAt } from "./case";
+import type { Bytes, Case } from "./case";
 import { LineProcess } from "./line-process";
-import { compile } from "./fake-ssh";
+import type { Outcome } from "./outcome";
 import { proxyCommand } from "./proxy";
-import type { End, Stdout } from "../transcripts/reader";
+import { tool } from "./tools";
 
-export interface PeerRun {
-  arguments: readonly Buffer[];
-  environment: readonly Buffer[];
-  stdout: Stdout;
-  answer: Buffer;
-  end: End;
-  /** Whether the peer waits for a request before it answers. */
-  asks: boolean;
-  /** The lengths of the segments. */
-  segments: readonly number[];
-}
-
-/** What fake-peer.c says of a run; bytes are in hexadecimal. */
-export interface PeerResult {
-  exit?: number;
-  signal?: number;
-  connections: number;
-  taken: number;
-  fds: number;
-  unread: boolean;
+export interface PeerOutcome extends Outcome {
+  /** What could be read from the descriptor that was passed. */
+  rest: Buffer;
+  /** Whether stderr had a line before the socket was closed. */
   early: boolean;
-  stderr: string;
-  sent: string;
-  output: string;
-  passed: string;
-  ns: number;
+  ms: number;
 }
 
-const bytes = (buffer: Buffer): string => `x${buffer.toString("hex")}`;
+/** What fake-peer.py reports; bytes are in hexadecimal. */
+interface Report {
+  /** The exit status, or minus the signal. */
+  status: number;
+  stderr: string;
+  connections: number;
+  sent: string;
+  /** The length of the segments that were taken as a whole. */
+  taken: number;
+  passed: { bytes: string; descriptors: number }[];
+  rest: string;
+  relayed: string;
+  early: boolean;
+  ms: number;
+}
 
-/** Several of these programs, each in a folder of its own, for runs side by side. */
+const hex = (bytes: Bytes): string => Buffer.from(bytes as string).toString("hex");
+const unhex = (text: string): Buffer => Buffer.from(text, "hex");
+
+/** Several fake-peer.py, each in a folder of its own, for runs at the same time. */
 export class Peers {
-  readonly #folders: string[];
-  readonly #all: LineProcess[];
   readonly #free: LineProcess[];
   readonly #waiting: ((peer: LineProcess) => void)[] = [];
 
-  private constructor(folders: string[], all: LineProcess[]) {
-    this.#folders = folders;
-    this.#all = all;
+  private constructor(
+    readonly folders: readonly string[],
+    readonly all: readonly LineProcess[],
+  ) {
     this.#free = [...all];
   }
 
-  /** `count` of them for the host that `proxyCommand` knows by that name. */
+  /** Starts `count` of them for a host. */
   static async start(host: string, count: number): Promise<Peers> {
-    const program = await compile("fake-peer");
-    const folders = await Promise.all(
-      Array.from({ length: count }, () => mkdtemp(path.join(tmpdir(), "fake-peer-"))),
-    );
-    const command = proxyCommand(host);
-    return new Peers(
-      folders,
-      folders.map((cwd) => new LineProcess(program, command, { cwd })),
-    );
+    const folder = (): Promise<string> => mkdtemp(path.join(tmpdir(), "fake-peer-"));
+    const folders = await Promise.all(Array.from({ length: count }, folder));
+    const words = [path.join(__dirname, "fake-peer.py"), ...proxyCommand(host)];
+    const start = (cwd: string): LineProcess => new LineProcess(tool("python3"), words, { cwd });
+    return new Peers(folders, folders.map(start));
   }
 
-  async run(run: PeerRun): Promise<PeerResult> {
-    const peer =
-      this.#free.pop() ??
-      (await new Promise<LineProcess>((resolve) => this.#waiting.push(resolve)));
+  /** Runs a case. A peer that `asks` waits for a request before it replies. */
+  async run({ args, environment = [], world }: Case, asks: boolean): Promise<PeerOutcome> {
+    const free = this.#free.pop();
+    const peer = free ?? (await new Promise<LineProcess>((use) => this.#waiting.push(use)));
+    const { reply = [], end = "silence" } = attemptAt(world, 0);
+    const { stdout = "unix" } = world;
+    const words = { arguments: args.map(hex), environment: environment.map(hex) };
+    const order = { ...words, stdout, reply: reply.map(hex), end, asks };
     try {
-      const words = [...run.environment, ...run.arguments].map(bytes);
-      const segments = run.segments.join(",") || "-";
-      const line = [run.stdout, run.end, run.asks ? 1 : 0, segments, bytes(run.answer)];
-      line.push(run.environment.length, ...words);
-      return JSON.parse(await peer.ask(line.join(" "))) as PeerResult;
+      const report = JSON.parse(await peer.ask(JSON.stringify(order))) as Report;
+      return outcomeOf(report, Buffer.concat(order.reply.map(unhex)));
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#free.push(peer);
@@ -82,7 +77,26 @@ export class Peers {
   }
 
   async end(): Promise<void> {
-    await Promise.all(this.#all.map((peer) => peer.end()));
-    for (const folder of this.#folders) await rm(folder, { recursive: true });
+    await Promise.all(this.all.map((peer) => peer.end()));
+    for (const folder of this.folders) await rm(folder, { recursive: true });
   }
+}
+
+function outcomeOf(report: Report, reply: Buffer): PeerOutcome {
+  const { status, early, ms } = report;
+  const [sent, rest] = [unhex(report.sent), unhex(report.rest)];
+  const relayed = unhex(report.relayed);
+  const passed = report.passed.map(({ bytes, descriptors }) => ({
+    bytes: unhex(bytes),
+    descriptors,
+  }));
+  const given = passed.length > 0 ? reply.length : report.taken;
+  const taken = given - rest.length - relayed.length;
+  const connection = { sent, reply, taken };
+  return {
+    exit: status < 0 ? null : status,
+    signal: status < 0 ? String(status) : null,
+    connections: Array.from({ length: report.connections }, () => connection),
+    ...{ stderr: unhex(report.stderr), passed, relayed, rest, early, ms },
+  };
 }

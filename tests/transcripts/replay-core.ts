@@ -1,22 +1,71 @@
-// replay-core.c, compiled with what wasm2c makes of dist/core.wasm.
+// Runs replay-core.c: core.wasm as wasm2c translates it, with all transcripts of it.
 
 import { execFile } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { root } from "../support/proxy";
 import { translate } from "../support/wasm2c";
+import type { AddressCase, HandshakeCase, Transcripts } from "./reader";
 
 const run = promisify(execFile);
 
-/** Makes the program anew, since the module may have changed, in FOLDER, and gives its path. */
-export async function compileReplayCore(folder: string): Promise<string> {
+/** What is wrong with a case, and how its reply was cut. */
+export interface CoreFailure {
+  place: string;
+  segments: string;
+  what: string;
+}
+
+/** Compiles the program in `folder` and runs it; replies of up to `every` bytes are cut in every way. */
+export async function replayCore(
+  folder: string,
+  { address, handshake }: Transcripts,
+  every: number,
+): Promise<{ failures: CoreFailure[]; replays: number }> {
+  mkdirSync(folder, { recursive: true });
   translate(path.join(root, "dist/core.wasm"), "core", folder);
+  const tables = [
+    `static const struct address addresses[] = {${address.map(addressInC).join(",\n")}};\n`,
+    `static const struct handshake handshakes[] = {${handshake.map(handshakeInC).join(",\n")}};\n`,
+  ];
+  writeFileSync(path.join(folder, "cases.h"), tables.join("\n"));
   const program = path.join(folder, "replay-core");
-  // As the standalone executable is compiled, but for speed; wasm2c's output has unused labels.
+  // wasm2c's output has unused labels.
   const flags = ["-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-O2", "-Wall", "-Wextra", "-Wno-unused"];
   const folders = [`-I${path.join(root, "native/standalone")}`, `-I${folder}`];
-  const sources = [path.join(root, "tests/transcripts/replay-core.c"), path.join(folder, "core.c")];
+  const sources = [path.join(__dirname, "replay-core.c"), path.join(folder, "core.c")];
   const compiler = process.env["CC"] ?? "cc";
   await run(compiler, [...flags, "-Werror", ...folders, "-o", program, ...sources]);
-  return program;
+  const { stdout } = await run(program, [String(every)]);
+  const lines = stdout.trimEnd().split("\n");
+  const replays = Number(lines.pop());
+  const failures = lines.map((line) => {
+    const [, place = "", segments = "", what = line] = /^(\S+) (\S+) (.*)$/.exec(line) ?? [];
+    return { place, segments, what };
+  });
+  return { failures, replays };
+}
+
+function bytesInC(hex: string | undefined): string {
+  if (hex === undefined) return "{0, NULL}";
+  // Octal, because a hexadecimal escape in C has no end.
+  const octal = [...Buffer.from(hex, "hex")].map(
+    (byte) => `\\${byte.toString(8).padStart(3, "0")}`,
+  );
+  return `{${octal.length}, "${octal.join("")}"}`;
+}
+
+function addressInC({ file, line, address, port, name, outcome }: AddressCase): string {
+  const { code, scheme, port: number, cid, argument, offset, socketAddress } = outcome;
+  const fields = [scheme, number, cid, argument, offset].map((field) => field ?? "NONE");
+  const texts = [address, port, name].map(bytesInC).join(", ");
+  const result = `${code}, {${fields.join(", ")}}, ${bytesInC(socketAddress ?? "")}`;
+  return `{"${file}:${line}", {${texts}}, ${result}}`;
+}
+
+function handshakeInC({ file, line, port, sent, answer, end, outcome }: HandshakeCase): string {
+  const { request, code, consumed, number = 0 } = outcome;
+  const input = `${port}, ${sent}, ${bytesInC(answer)}, ${end === "eof"}`;
+  return `{"${file}:${line}", ${input}, ${bytesInC(request)}, ${code}, ${consumed}, ${number}}`;
 }
