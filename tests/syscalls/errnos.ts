@@ -1,16 +1,16 @@
-// The errnos that each system call of the standalone executable can fail with, after the ERRORS
-// sections of its page in man-pages 6.03; where a page refers to others for more (connect(2) and
-// its like to the protocols' pages, writev(2) to write(2)), theirs too.
+// The errnos of each system call of the standalone executable, from the ERRORS sections of man-pages
+// 6.03, and of the pages that they refer to: those of the protocols for sockets, write(2) for
+// writev(2).
 //
-// Whole sections: among them are errors that the executable cannot cause (fcntl(2)'s EDEADLK belongs
-// to locks), because a security module, a seccomp filter or an odd file system may answer anything.
+// The sections are complete. They have errors that the executable cannot cause, such as fcntl(2)'s
+// EDEADLK for locks: a security module, a seccomp filter or a file system may return any errno.
 
-/** unix(7) and vsock(7), which say so of every call on their sockets. */
+/** unix(7) and vsock(7), for every call on their sockets. */
 const sockets =
   "EACCES EADDRINUSE EADDRNOTAVAIL EBADF ECONNREFUSED ECONNRESET EFAULT EINVAL EISCONN ENFILE ENOENT " +
   "ENOMEM ENOPROTOOPT ENOTCONN EOPNOTSUPP EPERM EPIPE EPROTONOSUPPORT EPROTOTYPE ESOCKTNOSUPPORT " +
   "ESRCH ETOOMANYREFS";
-/** path_resolution(7), where the call's own page does not list them. */
+/** path_resolution(7). */
 const paths = "EACCES ELOOP ENAMETOOLONG ENOENT ENOTDIR";
 const option = "EBADF EFAULT EINVAL ENOPROTOOPT ENOTSOCK";
 const status = "EACCES EBADF EFAULT EINVAL ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EOVERFLOW";
@@ -50,21 +50,21 @@ const table: Readonly<Record<string, string>> = {
   setsockopt: option,
   shutdown: "EBADF EINVAL ENOTCONN ENOTSOCK",
   socket: `EACCES EAFNOSUPPORT EINVAL EMFILE ENFILE ENOBUFS ENOMEM EPROTONOSUPPORT ${sockets}`,
-  // The page leaves out what it has from the socket, the file or a signal.
+  // Not on the page: errors of the socket or file, and of signals.
   splice: "EAGAIN EBADF EINVAL ENOMEM ESPIPE ECONNRESET EINTR EIO EPIPE",
   write,
   writev: `EINVAL EOPNOTSUPP ${write}`,
 };
 
-/** strace(1) knows the other of two names that are one number. */
+/** Two names of one number, of which strace(1) knows the second. */
 const sameNumber: Readonly<Record<string, string>> = { EWOULDBLOCK: "EAGAIN" };
 
-/** The calls that there is an entry for, in alphabetical order. */
+/** The calls of the table, in alphabetical order. */
 export const listedCalls: readonly string[] = Object.keys(table).sort();
 
-/** What `call` can fail with, each once. */
+/** The errnos of `call`, each once. */
 export function errorsOf(call: string): string[] {
   const names = table[call]?.split(" ").filter((name) => name !== "");
-  if (names === undefined) throw new Error(`no errors are listed for ${call}`);
+  if (names === undefined) throw new Error(`no errnos are listed for ${call}`);
   return [...new Set(names.map((name) => sameNumber[name] ?? name))];
 }
