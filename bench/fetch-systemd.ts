@@ -1,6 +1,6 @@
-// npm run bench:fetch: brings the systemd-ssh-proxy of Debian unstable into build/bench/systemd, for
-// `npm run bench` to compare with. It needs apt and Debian's keys, but not root: apt is given lists, a
-// cache and a state of its own there, and nothing is installed.
+// npm run bench:fetch: downloads the systemd-ssh-proxy of Debian unstable to build/bench/systemd, for
+// `npm run bench`. It needs apt and Debian's keys, but not root: apt gets its own lists, cache and state
+// there, and nothing is installed.
 
 import { execFileSync } from "node:child_process";
 import {
@@ -16,7 +16,7 @@ import path from "node:path";
 
 import { ensureTools } from "../tests/support/tools";
 import { root } from "../tests/support/proxy";
-import { race, withSockets } from "./harness";
+import { latency, makeSockets } from "./harness";
 import { description, fetched } from "./systemd";
 import type { SystemdSshProxy } from "./systemd";
 
@@ -34,7 +34,7 @@ const options = [
   `Dir::State::Status=${apt}/status`,
   `Dir::Cache=${apt}/cache`,
   "Acquire::Languages=none",
-  // Root's apt would fetch as a user of its own, who may not write here.
+  // Root's apt would fetch as another user, which may not write here.
   "APT::Sandbox::User=root",
 ].flatMap((option) => ["-o", option]);
 
@@ -86,11 +86,10 @@ function foldersWith(name: RegExp): string[] {
 /** Whether the command hands over a connection; gives what went wrong. */
 async function trial(command: readonly string[]): Promise<string | undefined> {
   try {
-    await withSockets(async (sockets) => {
-      const argv = [...command, `unix${sockets.unix}`, "22"];
-      const once = { rounds: 1, warmUp: 0, processor: -1, peers: -1 };
-      await race([{ name: "systemd-ssh-proxy", kind: "pass", argv }], sockets, once);
-    });
+    const sockets = makeSockets();
+    const argv = [...command, `unix${sockets.unix}`, "22"];
+    const once = { rounds: 1, warmUp: 0, processor: -1, peers: -1 };
+    await latency([{ name: "systemd-ssh-proxy", kind: "pass", argv }], sockets, once);
     return undefined;
   } catch (error) {
     return (error as Error).message;
@@ -105,9 +104,8 @@ async function main(): Promise<void> {
   const version = unpack("systemd", "libsystemd-shared");
 
   const program = path.join(tree, "usr/lib/systemd/systemd-ssh-proxy");
-  // The loader that the kernel would start for it (PT_INTERP), and which is started here directly, to
-  // be told where the library is. That costs as much: 2.8 ms, and 3.0 ms where a copy of the program
-  // names the folder itself.
+  // The loader of the program (PT_INTERP) is started directly, with the library's folder. It takes as
+  // long as the program itself: 2.8 ms, and 3.0 ms if a copy of the program names the folder.
   const interpreter = /\/lib\d*\/ld-linux[\w.-]+/.exec(readFileSync(program, "latin1"))?.[0];
   if (interpreter === undefined) throw new Error(`${program} names no loader`);
   const libraries = foldersWith(/^libsystemd-shared-.*\.so$/);
@@ -127,14 +125,15 @@ async function main(): Promise<void> {
     libc = `its own C library (${libcVersion})`;
     failure = await trial(command);
   }
-  if (failure !== undefined) throw new Error(`systemd-ssh-proxy ${version} runs not: ${failure}`);
+  if (failure !== undefined)
+    throw new Error(`systemd-ssh-proxy ${version} does not run: ${failure}`);
 
   const shown = command.join(" ").replaceAll(`${root}/`, "");
   const remark = `Debian's, unpacked, with ${libc}, as \`${shown}\``;
   const found: SystemdSshProxy = { command, version, remark };
   for (const folder of [apt, packages]) rmSync(folder, { recursive: true });
   writeFileSync(description, `${JSON.stringify(found, undefined, 2)}\n`);
-  console.log(`systemd-ssh-proxy ${version} has handed over a connection.\n${remark}`);
+  console.log(`systemd-ssh-proxy ${version} has passed a descriptor.\n${remark}`);
 }
 
 main().catch((error: unknown) => {

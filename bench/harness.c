@@ -4,35 +4,20 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 const char greeting[] = "SSH-2.0-bench\r\n";
 const char confirmation[] = "OK 1073741824\n";
 
-void fail(const char *format, ...) {
-    int error = errno;
-    va_list args;
-    fprintf(stderr, "%s: ", program_invocation_short_name);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fprintf(stderr, "%s%s\n", error ? ": " : "", error ? strerror(error) : "");
-    exit(1);
-}
-
 // ---- time and memory
 
-/** What the handler writes: nothing else may be done there (signal-safety(7)). */
+/** For the handler, which may only write (signal-safety(7)). */
 static char late[256];
 
 static void on_deadline(int signal) {
@@ -45,16 +30,10 @@ static void on_deadline(int signal) {
 void set_deadline(unsigned seconds, const char *name) {
     struct sigaction action = {.sa_handler = on_deadline};
     alarm(0);
-    snprintf(late, sizeof late, "%s: %s: it has taken %u s\n", program_invocation_short_name, name,
+    snprintf(late, sizeof late, "%s: %s: timeout after %u s\n", program_invocation_short_name, name,
              seconds);
     if (sigaction(SIGALRM, &action, NULL) != 0) fail("sigaction");
     alarm(seconds);
-}
-
-int64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 int64_t processor_us(const struct rusage *usage) {
@@ -113,44 +92,10 @@ bool is_asked(int fd) {
 
 // ---- ssh's side
 
-pid_t spawn(char *const *argv, int in, int out, bool traced) {
-    // What vfork(2) costs does not depend on the size of this program, so it adds least of what is
-    // not the command's own. posix_spawn(3) would add 60 calls, for the signals: 50 us.
-    // What runs before the exec is nothing but system calls, which POSIX leaves undefined and
-    // vfork(2) of Linux allows.
-    // NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork)
-    pid_t pid = vfork();
-    if (pid < 0) fail("vfork");
-    if (pid == 0) {
-        if (traced) ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        // However this program ends, nothing outlives it.
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(in, STDIN_FILENO) >= 0 &&
-            dup2(out, STDOUT_FILENO) >= 0)
-            execv(argv[0], argv);
-        _exit(127);
-    }
-    // NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork)
-    return pid;
-}
-
 int receive_descriptor(int fd) {
-    char byte;
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = {&byte, 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof control.space};
-    int passed;
-    if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-        return -1;
-    memcpy(&passed, CMSG_DATA(header), sizeof passed);
-    return passed;
+    static struct message message;
+    if (!receive_message(fd, &message)) return -1;
+    return message.byte_count == 1 && message.fd_count == 1 ? message.fds[0] : -1;
 }
 
 bool is_greeted(int fd) {
@@ -173,14 +118,6 @@ bool succeeded(int status) {
 
 // ---- the input
 
-long parse_number(const char *text) {
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != 0) fail("not a number: '%s'", text);
-    return value;
-}
-
 size_t read_commands(struct command *commands) {
     size_t count = 0;
     for (;;) {
@@ -196,7 +133,7 @@ size_t read_commands(struct command *commands) {
         struct command *command = &commands[count++];
         size_t words = 0;
         line[strcspn(line, "\n")] = 0;
-        // What `line` holds is in use to the end of the program.
+        // `line` stays in use.
         command->word = strtok_r(line, "\t", &rest);
         command->name = strtok_r(NULL, "\t", &rest);
         for (char *word = strtok_r(NULL, "\t", &rest); word != NULL;
@@ -211,8 +148,8 @@ size_t read_commands(struct command *commands) {
     return count;
 }
 
-void shuffle(size_t *order, size_t count) {
-    // xorshift32 (Marsaglia 2003): nobody needs better here, and rand(3) differs between libraries.
+static void shuffle(size_t *order, size_t count) {
+    // xorshift32 (Marsaglia 2003): rand(3) differs between libraries.
     static uint32_t state = 2463534242;
     for (size_t i = 0; i < count; i++) {
         state ^= state << 13;
@@ -222,5 +159,14 @@ void shuffle(size_t *order, size_t count) {
         order[i] = i;
         order[i] = order[other];
         order[other] = i;
+    }
+}
+
+void take_turns(size_t count, long warm_up, long rounds, void (*turn)(size_t index, bool counts)) {
+    size_t order[MANY_COMMANDS];
+    for (long round = -warm_up; round < rounds; round++) {
+        shuffle(order, count);
+        for (size_t i = 0; i < count; i++)
+            turn(order[i], round >= 0);
     }
 }

@@ -1,5 +1,5 @@
-// What race.c, crowd.c and relay.c share: playing OpenSSH's client, which starts a ProxyCommand, waits
-// for a descriptor and for the end; and the server's side.
+// What latency.c, concurrency.c and relay.c share: the peers of the commands, the measures, and the
+// input. tests/support/proxy-command.h has ssh's side.
 
 #ifndef BENCH_HARNESS_H_
 #define BENCH_HARNESS_H_
@@ -10,48 +10,47 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "../tests/support/proxy-command.h"
+
 enum { MANY_COMMANDS = 64, MANY_ARGUMENTS = 32 };
 
-/** A line of the standard input: a word that says what to do, a name for messages, what to run. */
+/** A line of stdin: a word for the program, a name for messages, and an argument vector. */
 struct command {
     char *word;
     char *name;
     char *argv[MANY_ARGUMENTS + 1];
 };
 
-/** What the peers say, as a server would that ssh talks to; and the multiplexer before that. */
+/** The first bytes of the peers, an SSH server's; and the multiplexer's before them. */
 extern const char greeting[];
 extern const char confirmation[];
 
-/** Ends the program with 1: a message, and what errno means unless it is 0. */
-_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/** Ends the program with 1, too, unless it is called anew within so many seconds. */
+/** Ends the program with status 1, unless it is called again within so many seconds. */
 void set_deadline(unsigned seconds, const char *name);
 
-int64_t now_ns(void);
-/** User and system. The kernel scales both so that their sum is what its scheduler has counted. */
+/** User and system time, whose sum is the scheduler's exact count. */
 int64_t processor_us(const struct rusage *usage);
-/** A line "NAME: VALUE kB" of /proc/PID/FILE; -1 where there is none, for the process has ended. */
+/** The value of a line "NAME: VALUE kB" of /proc/PID/FILE; -1 if the process has ended. */
 long memory_kb(pid_t pid, const char *file, const char *name);
 
-/** Keeps this process and those that it starts on one processor; -1: on any. */
+/** Pins this process and its children to one processor; -1: any. */
 void pin(long processor);
-/** Listens at FOLDER/NAME, in the place of whatever is there. */
+/** Listens at FOLDER/NAME, and replaces a file there. */
 int listen_at(const char *folder, const char *name);
-/** Whether what a multiplexer is asked is CONNECT. */
+/** Whether a multiplexer is sent CONNECT. */
 bool is_asked(int fd);
 
-/** Starts the command with these as its descriptors 0 and 1; traced: it stops after its exec. */
-pid_t spawn(char *const *argv, int in, int out, bool traced);
-/** The descriptor that comes with one byte; -1 where something else comes, or the end. */
+/** The descriptor that comes with one byte; -1 if anything else comes, or the end. */
 int receive_descriptor(int fd);
-/** Whether the greeting comes, perhaps after other lines: ssh skips those (RFC 4253, 4.2). */
+/** Whether the greeting comes, possibly after other lines, as in RFC 4253, 4.2. */
 bool is_greeted(int fd);
 bool succeeded(int status);
 
-long parse_number(const char *text);
 size_t read_commands(struct command *commands);
-/** Brings 0 to count - 1 into an order that is the same in every run of the program. */
-void shuffle(size_t *order, size_t count);
+/**
+ * Calls `turn` for each of `count` commands in each round, in an order that is another one in each
+ * round and the same in each run of the program. The rounds of the warm-up do not count.
+ */
+void take_turns(size_t count, long warm_up, long rounds, void (*turn)(size_t index, bool counts));
 
 #endif

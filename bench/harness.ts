@@ -1,16 +1,14 @@
-// Compiles the C programs beside this file and runs them: what measures is C, and nothing of Node is
-// awake meanwhile.
+// Compiles the C programs of this folder and runs them. They measure while Node is idle.
 
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 
+import { compileProgram } from "../tests/support/compile";
 import { root } from "../tests/support/proxy";
-import { tool } from "../tests/support/tools";
+import { makeFolder } from "../tests/support/scratch";
 
-/** Where everything goes that the benchmark makes. */
+/** For all files that the benchmark writes. */
 export const build = path.join(root, "build/bench");
 
 const run = promisify(execFile);
@@ -21,7 +19,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
-/** What race.c expects of a command; see its head. */
+/** See latency.c. */
 export type Kind = "plain" | "pass" | "relay";
 
 export interface Command {
@@ -30,7 +28,7 @@ export interface Command {
   argv: readonly string[];
 }
 
-export interface Crowd {
+export interface Batch {
   name: string;
   size: number;
   argv: readonly string[];
@@ -38,14 +36,14 @@ export interface Crowd {
 
 /** One run of a command. */
 export interface Run {
-  handedOverMs: number;
+  passedMs: number;
   endedMs: number;
   greetedMs: number;
   cpuMs: number;
 }
 
-/** One crowd, all its proxies together. */
-export interface CrowdRun {
+/** One batch, all its proxies together. */
+export interface BatchRun {
   failed: number;
   cpuMs: number;
   wallMs: number;
@@ -54,10 +52,10 @@ export interface CrowdRun {
   pageTablesKb: number;
 }
 
-/** What goes through a relay, and what its descriptors 0 and 1 are; see relay.c's head. */
+/** The direction of a transfer, and the type of descriptors 0 and 1; see relay.c. */
 export interface Route {
   direction: "up" | "down";
-  /** One socket, and not two pipes. */
+  /** One socket for both, instead of two pipes. */
   pair: boolean;
 }
 
@@ -76,7 +74,7 @@ export interface Transfer {
   mostKb: number;
 }
 
-/** Processor time of a relay that has nothing to do, in milliseconds for each second. */
+/** Processor time of an idle relay, in milliseconds per second. */
 export interface Idling {
   connected: number;
   /** Its output is not read. */
@@ -85,48 +83,35 @@ export interface Idling {
   blocked: number;
 }
 
-/** Runs `work` with the paths of the peers' sockets, in a folder that is gone afterwards. */
-export async function withSockets<T>(work: (sockets: Sockets) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(path.join(os.tmpdir(), "bench-"));
-  try {
-    return await work({
-      folder,
-      unix: path.join(folder, "unix"),
-      multiplexer: path.join(folder, "multiplexer"),
-    });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
+/** The paths of the peers' sockets. */
 export interface Sockets {
   folder: string;
   unix: string;
   multiplexer: string;
 }
 
-async function compile(name: string): Promise<string> {
-  const program = path.join(build, name);
-  const sources = [`${name}.c`, "harness.c"].map((file) => path.join(__dirname, file));
-  mkdirSync(build, { recursive: true });
-  await run(process.env["CC"] ?? tool("cc"), [
-    ...["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program],
-    ...sources,
-  ]);
-  return program;
+export function makeSockets(): Sockets {
+  const folder = makeFolder("bench");
+  return {
+    folder,
+    unix: path.join(folder, "unix"),
+    multiplexer: path.join(folder, "multiplexer"),
+  };
 }
 
-/** Gives what each command's lines say, in the commands' order. */
+/** Runs a program, and returns the numbers of its lines for each command. */
 async function measure(
   name: string,
   options: readonly (string | number)[],
   lines: readonly (readonly string[])[],
 ): Promise<number[][][]> {
-  const program = await compile(name);
+  const sources = [`${name}.c`, "harness.c"].map((file) => path.join(__dirname, file));
+  const shared = path.join(root, "tests/support/proxy-command.c");
+  const program = await compileProgram(path.join(build, name), [...sources, shared]);
   for (const word of lines.flat()) {
     if (!/^[^\t\n]+$/.test(word)) throw new Error(`not an argument for ${name}: '${word}'`);
   }
-  // NODE_EXTRA_CA_CERTS, for one, makes Node 20 start 2.5 times slower.
+  // NODE_EXTRA_CA_CERTS makes Node 20 start 2.5 times slower.
   const { PATH, HOME } = process.env;
   const running = run(program, options.map(String), {
     env: { PATH, HOME },
@@ -137,7 +122,7 @@ async function measure(
   const { stdout } = await running.catch((error: unknown) => {
     if (interrupt.signal.aborted) throw new Error("interrupted");
     const { stderr, message } = error as { stderr?: string; message: string };
-    // It says nothing where a signal has ended it.
+    // stderr is empty if a signal ended it.
     const said = stderr?.trim() ?? "";
     throw new Error(said === "" ? message : said);
   });
@@ -149,34 +134,38 @@ async function measure(
   return found;
 }
 
-export interface RaceOptions {
+export interface LatencyOptions {
   rounds: number;
   warmUp: number;
   processor: number;
   peers: number;
 }
 
-function raceArguments(sockets: Sockets, options: RaceOptions): (string | number)[] {
+function latencyArguments(sockets: Sockets, options: LatencyOptions): (string | number)[] {
   return [
     ...["--folder", sockets.folder, "--rounds", options.rounds, "--warm-up", options.warmUp],
     ...["--processor", options.processor, "--peers", options.peers],
   ];
 }
 
-function raceLines(commands: readonly Command[]): string[][] {
+function latencyLines(commands: readonly Command[]): string[][] {
   return commands.map(({ kind, name, argv }) => [kind, name, ...argv]);
 }
 
-/** Each command's runs; throws where one did not do what its kind says. */
-export async function race(
+/** Each command's runs; rejects if one did not do what its kind says. */
+export async function latency(
   commands: readonly Command[],
   sockets: Sockets,
-  options: RaceOptions,
+  options: LatencyOptions,
 ): Promise<Run[][]> {
-  const found = await measure("latency", raceArguments(sockets, options), raceLines(commands));
+  const found = await measure(
+    "latency",
+    latencyArguments(sockets, options),
+    latencyLines(commands),
+  );
   return found.map((runs) =>
-    runs.map(([handedOver = NaN, ended = NaN, greeted = NaN, cpu = NaN]) => ({
-      handedOverMs: handedOver / 1e6,
+    runs.map(([passed = NaN, ended = NaN, greeted = NaN, cpu = NaN]) => ({
+      passedMs: passed / 1e6,
       endedMs: ended / 1e6,
       greetedMs: greeted / 1e6,
       cpuMs: cpu / 1e3,
@@ -184,36 +173,36 @@ export async function race(
   );
 }
 
-/** The most memory that each run of each command held, in KiB. */
+/** The peak memory of each command's runs, in KiB. */
 export async function memory(
   commands: readonly Command[],
   sockets: Sockets,
-  options: RaceOptions,
+  options: LatencyOptions,
 ): Promise<number[][]> {
-  const words = [...raceArguments(sockets, options), "--memory"];
-  const found = await measure("latency", words, raceLines(commands));
+  const words = [...latencyArguments(sockets, options), "--memory"];
+  const found = await measure("latency", words, latencyLines(commands));
   return found.map((runs) => runs.flat());
 }
 
-/** What each round of each crowd took. */
-export async function crowd(
-  crowds: readonly Crowd[],
+/** Each batch's runs. */
+export async function concurrency(
+  batches: readonly Batch[],
   sockets: Sockets,
   options: { rounds: number; processor: number },
-): Promise<CrowdRun[][]> {
+): Promise<BatchRun[][]> {
   const found = await measure(
     "concurrency",
     ["--folder", sockets.folder, "--rounds", options.rounds, "--processor", options.processor],
-    crowds.map(({ size, name, argv }) => [String(size), name, ...argv]),
+    batches.map(({ size, name, argv }) => [String(size), name, ...argv]),
   );
   return found.map((runs) =>
     runs.map((numbers) => {
-      const [failed = NaN, cpu = NaN, gathering = NaN, parting = NaN, ...memory] = numbers;
+      const [failed = NaN, cpu = NaN, start = NaN, answer = NaN, ...memory] = numbers;
       const [pssKb = NaN, privateKb = NaN, pageTablesKb = NaN] = memory;
       return {
         failed,
         cpuMs: cpu / 1e3,
-        wallMs: (gathering + parting) / 1e6,
+        wallMs: (start + answer) / 1e6,
         pssKb,
         privateKb,
         pageTablesKb,
@@ -227,7 +216,7 @@ export interface RelayOptions {
   warmUp: number;
   /** Of the relays; -1: any. */
   processor: number;
-  /** Of what writes and what reads; -1: any. */
+  /** Of the writer and the reader; -1: any. */
   ends: number;
 }
 
@@ -242,7 +231,7 @@ function relayLine({ name, argv }: Relay, { direction, pair }: Route): string[] 
   return [`${direction}${pair ? "-pair" : ""}`, name, ...argv];
 }
 
-/** Of each relay the transfers on each route. */
+/** Each relay's transfers on each route. */
 export async function transfer(
   relays: readonly Relay[],
   routes: readonly Route[],
@@ -266,7 +255,7 @@ export async function transfer(
   return relays.map((_, i) => transfers.slice(i * routes.length, (i + 1) * routes.length));
 }
 
-/** Of each relay what it does while there is nothing to do, between two pipes. */
+/** Each relay's idle runs, between two pipes. */
 export async function idle(
   relays: readonly Relay[],
   sockets: Sockets,
@@ -277,7 +266,7 @@ export async function idle(
     [...relayArguments(sockets, options), "--idle", options.milliseconds],
     relays.map((relay) => relayLine(relay, { direction: "up", pair: false })),
   );
-  // Nanoseconds in so many milliseconds, or a thousandth of it in a second.
+  // From nanoseconds in the whole time.
   const perSecond = (ns: number) => ns / options.milliseconds / 1e3;
   return found.map((runs) =>
     runs.map(([connected = NaN, unread = NaN, blocked = NaN]) => ({

@@ -1,12 +1,12 @@
-// Draws what the benchmark has found as an SVG: the same results give the same bytes.
+// Draws the results of the benchmark as an SVG. Equal results give equal bytes.
 
 import type { TopLevelSpec } from "vega-lite" with { "resolution-mode": "import" };
 
 import { label } from "./report";
 import { nodeHost, standalone, systemd } from "./results";
-import type { CrowdRow, Results } from "./results";
+import type { BatchRow, Results } from "./results";
 
-/** Okabe's and Ito's colours, which those who see fewer colours tell apart, too. */
+/** Okabe's and Ito's colours, for all kinds of colour vision. */
 const colours = { [standalone]: "#0072b2", [nodeHost]: "#009e73", [systemd]: "#d55e00" };
 const others = "#9aa0a6";
 const ink = "#24292f";
@@ -14,7 +14,7 @@ const ink = "#24292f";
 const width = 560;
 const gap = 40;
 
-/** Three digits, as far as they tell anything. */
+/** Three significant digits. */
 function short(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
@@ -81,7 +81,7 @@ function times({ rows }: Results): Panel {
   };
 }
 
-function curve(rows: readonly CrowdRow[], title: string, of: (row: CrowdRow) => number): Panel {
+function curve(rows: readonly BatchRow[], title: string, of: (row: BatchRow) => number): Panel {
   const sizes = [...new Set(rows.map(({ size }) => size))];
   const known = Object.entries(colours).filter(([name]) => rows.some((row) => row.name === name));
   const values = rows.map((row) => ({ name: row.name, size: row.size, value: of(row) }));
@@ -113,14 +113,14 @@ function curve(rows: readonly CrowdRow[], title: string, of: (row: CrowdRow) => 
 
 function specification(results: Results): TopLevelSpec {
   const { machine, processor, rounds, versions } = results;
-  const crowdRows = results.crowdRows.filter(({ failed }) => failed === 0);
+  const batchRows = results.batchRows.filter(({ failed }) => failed === 0);
   const panels: Panel[] = [times(results)];
-  if (crowdRows.length > 0) {
+  if (batchRows.length > 0) {
     panels.push({
       spacing: gap,
       hconcat: [
-        curve(crowdRows, "Many at once: CPU time of all, ms", ({ cpuMs }) => cpuMs),
-        curve(crowdRows, "Many at once: memory of all (PSS), MiB", ({ pssKb }) => pssKb / 1024),
+        curve(batchRows, "Many at once: CPU time of all, ms", ({ cpuMs }) => cpuMs),
+        curve(batchRows, "Many at once: memory of all (PSS), MiB", ({ pssKb }) => pssKb / 1024),
       ],
     });
   }

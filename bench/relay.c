@@ -1,43 +1,39 @@
-// Runs commands as relays between a pair of pipes, as OpenSSH's client gives them to a ProxyCommand
-// without descriptor passing, and a server at a unix socket, in turns, and tells how fast bytes went
-// through each and what that took.
+// Runs commands as relays between a pair of pipes, which OpenSSH's client gives to a ProxyCommand
+// without fd passing, and a server at a unix socket, in turns, and measures the transfer.
 //
 //     relay OPTIONS <COMMANDS >RUNS
 //
-//     --folder PATH       where the server's sockets are made: PATH/unix, and PATH/multiplexer, which
-//                         answers CONNECT with OK first
-//     --bytes N           how many pass in each run
+//     --folder PATH       for the server's sockets: PATH/unix, and PATH/multiplexer, which answers
+//                         CONNECT with OK first
+//     --bytes N           size of each transfer
 //     --rounds N          measured runs of each command
 //     --warm-up N         rounds before these, which do not count
 //     --processor N       the processor of the commands; -1: any
-//     --ends N            the processor of what writes the bytes and of what reads them; where it is
-//                         not given that of the commands
-//     --idle N            transfers nothing and measures what the commands do meanwhile, for N
-//                         milliseconds each
+//     --ends N            the processor of the writer and of the reader; by default the commands'
+//     --idle N            transfers nothing, and measures the commands for N milliseconds each
 //
 // A line of COMMANDS is a KIND, a NAME and an argument vector, separated by tabs. KIND is the
-// direction, and what the descriptors 0 and 1 of the command are:
+// direction, and the type of the command's descriptors 0 and 1:
 //     up, down            two pipes; up: from descriptor 0 to the socket, down: from the socket to 1
-//     up-pair, down-pair  both one unix socket, as programs give that start others through libuv
+//     up-pair, down-pair  one unix socket for both, as programs on libuv give their children
 // A line of RUNS is the number of the command, then
 //     - nanoseconds between the first bytes that arrived and the last
 //     - nanoseconds of the command's processor time, user and system, between the same two
-//     - kilobytes of its resident memory at a quarter of the bytes and at the last, and the most
+//     - kilobytes of its resident memory at a quarter of the bytes and at the last, and the peak
 // With --idle it is the number and nanoseconds of processor time while
-//     - it is connected, one byte has passed each way, and nothing else does
-//     - its output is not read, and as much is waiting for that as will
-//     - the server does not read either, and as much is waiting
+//     - it is connected, after one byte each way, and nothing moves
+//     - its output is not read, and is full
+//     - the server does not read either, and that direction is full
 //
 // Rules
-// 1. Neither the start of the command nor its end is in a figure: they are race.c's.
-// 2. What writes and what reads are processes of their own, for so they are between ssh and sshd, and
-//    do nothing but that, in pieces of 64 KiB: as much as a pipe holds.
-// 3. They take turns, in another order each round, so that whatever else the machine does falls on
-//    all alike.
-// 4. Processor time is the process's own clock, which counts what the scheduler has counted, and not
-//    the ticks that fell on it.
-// 5. A run in which a byte is missing ends this program with 1: it would count for nothing. Whether
-//    they are the right ones is for the tests to say.
+// 1. The start of the command and its exit are in no figure: they are latency.c's.
+// 2. The writer and the reader are processes of their own, as ssh and sshd are. They do nothing else,
+//    in pieces of 64 KiB, the size of a pipe.
+// 3. The commands take turns, in another order each round, so that other work of the machine falls on
+//    all of them alike.
+// 4. Processor time is the process's own clock, the scheduler's exact count, and not ticks.
+// 5. A run in which a byte is missing ends this program with status 1. Whether the bytes are right,
+//    is for the tests.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -60,7 +56,7 @@
 
 enum { DEADLINE_SECONDS = 120, PIECE = 65536, NANOSECONDS_IN_MS = 1000000 };
 
-/** How long nothing may have moved for what is waiting to be as much as will. */
+/** If nothing moves for this time, the buffers are full. */
 enum { SETTLED_MS = 50 };
 
 struct kind {
@@ -79,11 +75,11 @@ struct server {
     int multiplexer;
 };
 
-/** A command that is connected, and this program's ends of all that it is connected with. */
+/** A connected command, and this program's ends of its descriptors. */
 struct connection {
     pid_t pid;
     clockid_t clock;
-    /** What it reads as descriptor 0, and what comes of its descriptor 1. */
+    /** The other ends of its descriptors 0 and 1. */
     int input;
     int output;
     int socket;
@@ -109,14 +105,14 @@ static char piece[PIECE];
 
 // ---- a relay and its ends
 
-/** The connection of the command, whose descriptor 1 hangs up where it ends instead. */
-static int accept_one(const struct server *server, int output, const char *name) {
-    struct pollfd entries[] = {{.fd = server->unix_socket, .events = POLLIN},
-                               {.fd = server->multiplexer, .events = POLLIN},
+/** Accepts the command's connection; its descriptor 1 hangs up if it exits instead. */
+static int accept_one(const struct server *at, int output, const char *name) {
+    struct pollfd entries[] = {{.fd = at->unix_socket, .events = POLLIN},
+                               {.fd = at->multiplexer, .events = POLLIN},
                                {.fd = output}};
     if (poll(entries, 3, -1) < 0) fail("poll");
     errno = 0;
-    if (entries[2].revents != 0) fail("%s: it has ended before it was connected", name);
+    if (entries[2].revents != 0) fail("%s: it exits without a connection", name);
     bool asked = entries[1].revents != 0;
     int fd = accept4(entries[asked].fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) fail("accept4");
@@ -126,7 +122,7 @@ static int accept_one(const struct server *server, int output, const char *name)
     return fd;
 }
 
-/** Gives this program's ends of descriptors 0 and 1 in `connection`, and the command's. */
+/** Makes descriptors 0 and 1: this program's ends in `connection`, and the command's. */
 static void make_ends(struct connection *connection, bool pair, int theirs[2]) {
     int in[2];
     int out[2];
@@ -144,25 +140,24 @@ static void make_ends(struct connection *connection, bool pair, int theirs[2]) {
 }
 
 static struct connection open_connection(const struct command *command, bool pair,
-                                         const struct server *server,
-                                         const struct placement *placement) {
+                                         const struct server *at, const struct placement *where) {
     struct connection connection;
     int theirs[2];
     set_deadline(DEADLINE_SECONDS, command->name);
     make_ends(&connection, pair, theirs);
     // A command inherits the processor.
-    pin(placement->processor);
-    connection.pid = spawn(command->argv, theirs[0], theirs[1], false);
-    pin(placement->ends);
+    pin(where->processor);
+    connection.pid = spawn(command->argv, theirs[0], theirs[1], NULL);
+    pin(where->ends);
     close(theirs[0]);
     if (!pair) close(theirs[1]);
-    connection.socket = accept_one(server, connection.output, command->name);
+    connection.socket = accept_one(at, connection.output, command->name);
     errno = clock_getcpuclockid(connection.pid, &connection.clock);
     if (errno != 0) fail("clock_getcpuclockid");
     return connection;
 }
 
-/** Both directions end, and so does the command, in whatever manner. */
+/** Closes both directions and waits for the exit, with any status. */
 static void close_connection(const struct connection *connection) {
     int status;
     close(connection->socket);
@@ -177,7 +172,7 @@ static int64_t consumed_ns(const struct connection *connection) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/** Not by statm: its counters may lack what small processes have in all, since Linux 6.2. */
+/** Since Linux 6.2 the counters of statm are inexact, and may miss all of a small process. */
 static long resident_kb(const struct connection *connection) {
     long value = memory_kb(connection->pid, "smaps_rollup", "Rss");
     if (value < 0) fail("its memory cannot be read");
@@ -200,23 +195,23 @@ static pid_t start_source(int fd, int64_t bytes) {
     _exit(0);
 }
 
-static struct run measure(const struct command *command, struct kind kind, int64_t bytes,
-                          const struct server *server, const struct placement *placement) {
+static struct run measure(const struct command *command, struct kind kind, int64_t total,
+                          const struct server *at, const struct placement *where) {
     struct run run = {0};
-    struct connection connection = open_connection(command, kind.pair, server, placement);
+    struct connection connection = open_connection(command, kind.pair, at, where);
     int to = kind.up ? connection.socket : connection.output;
-    pid_t source = start_source(kind.up ? connection.input : connection.socket, bytes);
+    pid_t source = start_source(kind.up ? connection.input : connection.socket, total);
     int64_t start = 0;
     int64_t consumed = 0;
-    for (int64_t done = 0; done < bytes;) {
+    for (int64_t done = 0; done < total;) {
         ssize_t count = read(to, piece, sizeof piece);
-        if (count <= 0) fail("%s: %" PRId64 " bytes and no more", command->name, done);
+        if (count <= 0) fail("%s: only %" PRId64 " bytes", command->name, done);
         if (done == 0) {
             start = now_ns();
             consumed = consumed_ns(&connection);
         }
         done += count;
-        if (run.quarter_kb == 0 && done >= bytes / 4) run.quarter_kb = resident_kb(&connection);
+        if (run.quarter_kb == 0 && done >= total / 4) run.quarter_kb = resident_kb(&connection);
     }
     run.wall_ns = now_ns() - start;
     run.processor_ns = consumed_ns(&connection) - consumed;
@@ -225,7 +220,7 @@ static struct run measure(const struct command *command, struct kind kind, int64
     run.most_kb = highest > run.last_kb ? highest : run.last_kb;
     if (run.quarter_kb > run.most_kb) run.most_kb = run.quarter_kb;
     int status;
-    if (waitpid(source, &status, 0) != source || !succeeded(status)) fail("what writes");
+    if (waitpid(source, &status, 0) != source || !succeeded(status)) fail("the writer");
     close_connection(&connection);
     return run;
 }
@@ -241,10 +236,10 @@ static void wait_ms(long ms) {
 static void pass_one(int from, int to) {
     char byte = 0;
     errno = 0;
-    if (write(from, &byte, 1) != 1 || read(to, &byte, 1) != 1) fail("nothing passes");
+    if (write(from, &byte, 1) != 1 || read(to, &byte, 1) != 1) fail("no byte arrives");
 }
 
-/** Writes until nothing has gone for a while. */
+/** Writes until nothing moves for a while. */
 static void fill(int fd) {
     int flags = fcntl(fd, F_GETFL);
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) fail("fcntl");
@@ -266,10 +261,9 @@ static int64_t consumed_in(const struct connection *connection, long ms) {
 }
 
 static struct idle_run measure_idle(const struct command *command, struct kind kind, long ms,
-                                    const struct server *server,
-                                    const struct placement *placement) {
+                                    const struct server *at, const struct placement *where) {
     struct idle_run run = {0};
-    struct connection connection = open_connection(command, kind.pair, server, placement);
+    struct connection connection = open_connection(command, kind.pair, at, where);
     pass_one(connection.input, connection.socket);
     pass_one(connection.socket, connection.output);
     run.connected_ns = consumed_in(&connection, ms);
@@ -291,63 +285,51 @@ static struct kind parse_kind(const char *word) {
     fail("unknown kind %s", word);
 }
 
+static struct command commands[MANY_COMMANDS];
+static struct kind kinds[MANY_COMMANDS];
+static struct server server;
+static struct placement placement = {-1, -1};
+static long bytes = INT64_C(1) << 30;
+static long idle_ms;
+
+static void turn(size_t index, bool counts) {
+    const struct command *command = &commands[index];
+    if (idle_ms > 0) {
+        struct idle_run run = measure_idle(command, kinds[index], idle_ms, &server, &placement);
+        if (!counts) return;
+        printf("%zu %" PRId64 " %" PRId64 " %" PRId64 "\n", index, run.connected_ns, run.unread_ns,
+               run.blocked_ns);
+    } else {
+        struct run run = measure(command, kinds[index], bytes, &server, &placement);
+        if (!counts) return;
+        printf("%zu %" PRId64 " %" PRId64 " %ld %ld %ld\n", index, run.wall_ns, run.processor_ns,
+               run.quarter_kb, run.last_kb, run.most_kb);
+    }
+}
+
 int main(int argc, char **argv) {
     const char *folder = NULL;
-    int64_t bytes = INT64_C(1) << 30;
     long rounds = 11;
     long warm_up = 1;
-    long idle_ms = 0;
-    struct placement placement = {-1, -1};
-    errno = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i];
-        const char *value = ++i < argc ? argv[i] : "";
-        if (strcmp(name, "--folder") == 0)
-            folder = value;
-        else if (strcmp(name, "--bytes") == 0)
-            bytes = parse_number(value);
-        else if (strcmp(name, "--rounds") == 0)
-            rounds = parse_number(value);
-        else if (strcmp(name, "--warm-up") == 0)
-            warm_up = parse_number(value);
-        else if (strcmp(name, "--processor") == 0)
-            placement.processor = parse_number(value);
-        else if (strcmp(name, "--ends") == 0)
-            placement.ends = parse_number(value);
-        else if (strcmp(name, "--idle") == 0)
-            idle_ms = parse_number(value);
-        else
-            fail("unknown option %s", name);
-    }
+    const struct option options[] = {
+        {"--folder", .text = &folder},
+        {"--bytes", .number = &bytes},
+        {"--rounds", .number = &rounds},
+        {"--warm-up", .number = &warm_up},
+        {"--processor", .number = &placement.processor},
+        {"--ends", .number = &placement.ends},
+        {"--idle", .number = &idle_ms},
+    };
+    parse_options(argc, argv, options, sizeof options / sizeof *options);
     if (folder == NULL) fail("--folder is missing");
-    if (rounds < 1 || warm_up < 0 || bytes < 4 || idle_ms < 0) fail("nothing to do");
+    if (rounds < 1 || bytes < 4) fail("no rounds, or less than 4 bytes");
     if (placement.ends < 0) placement.ends = placement.processor;
     if (placement.processor < 0 && placement.ends >= 0) fail("--ends without --processor");
 
-    static struct command commands[MANY_COMMANDS];
-    struct kind kinds[MANY_COMMANDS];
-    size_t order[MANY_COMMANDS];
     size_t count = read_commands(commands);
     for (size_t i = 0; i < count; i++)
         kinds[i] = parse_kind(commands[i].word);
-    struct server server = {listen_at(folder, "unix"), listen_at(folder, "multiplexer")};
-    for (long round = -warm_up; round < rounds; round++) {
-        shuffle(order, count);
-        for (size_t turn = 0; turn < count; turn++) {
-            size_t i = order[turn];
-            if (idle_ms > 0) {
-                struct idle_run run =
-                    measure_idle(&commands[i], kinds[i], idle_ms, &server, &placement);
-                if (round < 0) continue;
-                printf("%zu %" PRId64 " %" PRId64 " %" PRId64 "\n", i, run.connected_ns,
-                       run.unread_ns, run.blocked_ns);
-            } else {
-                struct run run = measure(&commands[i], kinds[i], bytes, &server, &placement);
-                if (round < 0) continue;
-                printf("%zu %" PRId64 " %" PRId64 " %ld %ld %ld\n", i, run.wall_ns,
-                       run.processor_ns, run.quarter_kb, run.last_kb, run.most_kb);
-            }
-        }
-    }
+    server = (struct server){listen_at(folder, "unix"), listen_at(folder, "multiplexer")};
+    take_turns(count, warm_up, rounds, turn);
     return fflush(stdout) == 0 ? 0 : 1;
 }

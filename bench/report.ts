@@ -1,22 +1,22 @@
 // The Markdown that `npm run bench` prints.
 
 import { baseline, nodeAlone, nodeHost, socat, standalone, systemd } from "./results";
-import type { CrowdRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
+import type { BatchRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
 
-/** What the standalone host is to keep; the largest value that will do, of the first three. */
+/** The targets of the standalone host: maxima, but for relayOfSocat. */
 const limits = {
   ofTrue: 0.35,
   ofSystemd: 0.12,
-  crowdOfSystemd: 0.2,
-  /** The least of the relay's throughput. */
+  batchOfSystemd: 0.2,
+  /** The minimum of the relay's throughput. */
   relayOfSocat: 1.5,
-  /** Pages that are needed for the first time after a quarter. */
+  /** For pages that are first used after a quarter. */
   relayGrowthKb: 16,
-  /** Processor time in a second in which there is nothing to do. */
+  /** Processor time per idle second. */
   relayIdleMs: 1,
 };
 
-/** `words`: how many columns are words, which start on the left; the others are numbers. */
+/** The first `words` columns are aligned to the left, the others to the right. */
 function table(words: number, rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
@@ -55,26 +55,26 @@ function times({ rows }: Results): string {
     [
       "spawn to exit, ms",
       ...["min", "median", "p99", `÷ ${baseline}`, `÷ ${systemd}`],
-      ...["handed over", "first byte", "CPU, ms", "peak memory, KiB"],
+      ...["fd passed", "first byte", "CPU, ms", "peak memory, KiB"],
     ],
     ...rows.map((row) => [
       label(row),
       ...[row.minMs, row.medianMs, row.p99Ms].map(ms),
       ratio(row, base)?.toFixed(3) ?? "",
       (row.scheme && ratio(row, find(rows, systemd, row.scheme))?.toFixed(3)) ?? "",
-      ...[row.handedOverMs, row.firstByteMs, row.cpuMs].map(ms),
+      ...[row.passedMs, row.firstByteMs, row.cpuMs].map(ms),
       kib(row.memoryKb),
     ]),
   ]);
 }
 
-function crowds({ crowdRows }: Results): string {
+function batches({ batchRows }: Results): string {
   return table(1, [
     [
       ...["many at once", "how many", "failed", "CPU, ms", "of each, ms", "wall, ms"],
       ...["memory, MiB", "of each, KiB", "private, KiB", "page tables, KiB"],
     ],
-    ...crowdRows.map((row) => {
+    ...batchRows.map((row) => {
       const each = (value: number) => (value / row.size).toFixed(1);
       const figures = [
         row.cpuMs.toFixed(2),
@@ -83,7 +83,7 @@ function crowds({ crowdRows }: Results): string {
         (row.pssKb / 1024).toFixed(2),
         ...[row.pssKb, row.privateKb, row.pageTablesKb].map(each),
       ];
-      // What part of a crowd takes is no figure for the whole.
+      // The figures of a part of the batch are not those of the whole.
       const shown = row.failed === 0 ? figures : figures.map(() => "");
       return [row.name, String(row.size), String(row.failed), ...shown];
     }),
@@ -92,7 +92,7 @@ function crowds({ crowdRows }: Results): string {
 
 type Place = Pick<RouteRow, "direction" | "pair" | "anywhere">;
 
-/** Between pipes, on the processor of all. */
+/** Between pipes, all on one processor. */
 const up: Place = { direction: "up", pair: false, anywhere: false };
 const down: Place = { ...up, direction: "down" };
 
@@ -137,7 +137,7 @@ function relays({ relayRows }: Results): string {
   ]);
 }
 
-/** What that comes to where the processors or the descriptors are others. */
+/** The same on any processor, and with a socket pair. */
 function relaysElsewhere({ relayRows }: Results): string {
   const places: [string, Place][] = [
     ["any processor, up, GB/s", { ...up, anywhere: true }],
@@ -161,19 +161,19 @@ function relayRemark({ transfers, transferBytes, processor, peers }: Results): s
   const size = `${transferBytes / 2 ** 20} MiB`;
   const where =
     processor === peers
-      ? `All on processor ${processor}: the relay, what writes and what reads. So a relay's speed is what all three take together, and no relay is waited for on an idle processor, which on a virtual machine costs more than the relay and differs from run to run`
-      : `The relay on processor ${processor}, what writes and what reads on processor ${peers}`;
+      ? `All on processor ${processor}: the relay, the writer and the reader. So a relay's speed includes all three, and no wake-up of an idle processor, which on a virtual machine costs more than the relay and differs from run to run`
+      : `The relay on processor ${processor}, the writer and the reader on processor ${peers}`;
   return [
-    `Medians of ${transfers} transfers of ${size} each, interleaved, after one for warm-up, from the first byte that arrives to the last; the start is not in it, nor in the CPU time.`,
-    "Up is from descriptor 0 to the socket, down from the socket to descriptor 1, both pipes, as ssh without descriptor passing gives them; what writes and what reads does so by 64 KiB.",
-    `${where}. Any processor: where the kernel puts the three. Socket pair: both descriptors are one unix socket, as programs give that start others through libuv; on the same processor as the first table.`,
-    `${socat} goes by 8 KiB unless told otherwise. Memory: what is resident, VmHWM for the most, the larger of both directions; not what the kernel keeps in pipes and sockets.`,
+    `Medians of ${transfers} transfers of ${size} each, interleaved, after one for warm-up, from the first byte that arrives to the last; without the start, also in the CPU time.`,
+    "Up is from descriptor 0 to the socket, down from the socket to descriptor 1, both pipes, as ssh without fd passing gives them; written and read in 64 KiB.",
+    `${where}. Any processor: the kernel places the three. Socket pair: both descriptors are one unix socket, as programs on libuv give their children; on the processor of the first table.`,
+    `${socat} uses 8 KiB by default. Memory: resident, VmHWM for the peak, the larger of both directions, without the buffers of pipes and sockets.`,
   ].join(" ");
 }
 
 interface Target {
   what: string;
-  /** What was found; undefined where something is missing that it takes. */
+  /** Undefined if it was not measured. */
   value: string | undefined;
   met: boolean;
 }
@@ -212,12 +212,12 @@ function relayTargets(rows: readonly RelayRow[]): Target[] {
         value: `${kib(growth)} KiB more`,
         met: growth <= relayGrowthKb,
       },
-      atMost(`${what}: CPU in 1 s with nothing to do, ms,`, idle, relayIdleMs),
+      atMost(`${what}: CPU per idle second, ms,`, idle, relayIdleMs),
     ];
   });
 }
 
-function crowdTargets(rows: readonly CrowdRow[]): Target[] {
+function batchTargets(rows: readonly BatchRow[]): Target[] {
   const most = Math.max(...rows.map(({ size }) => size));
   const of = (name: string) => rows.find((row) => row.size === most && row.name === name);
   const [ours, theirs] = [of(standalone), of(systemd)];
@@ -230,11 +230,11 @@ function crowdTargets(rows: readonly CrowdRow[]): Target[] {
       value: `${ours.failed} failed`,
       met: ours.failed === 0,
     },
-    atMost(`${most} at once: CPU ÷ ${systemd}'s`, cpu, limits.crowdOfSystemd),
+    atMost(`${most} at once: CPU ÷ ${systemd}'s`, cpu, limits.batchOfSystemd),
   ];
 }
 
-function targets({ rows, crowdRows, relayRows, smallAddressSpace }: Results): string {
+function targets({ rows, batchRows, relayRows, smallAddressSpace }: Results): string {
   const schemes: Scheme[] = ["unix/", "vsock-mux/"];
   const base = find(rows, baseline);
   const all: Target[] = [
@@ -262,11 +262,11 @@ function targets({ rows, crowdRows, relayRows, smallAddressSpace }: Results): st
         met: ours <= theirs,
       };
     }),
-    ...crowdTargets(crowdRows),
+    ...batchTargets(batchRows),
     ...relayTargets(relayRows),
     {
       what: "runs under `ulimit -v 65536`",
-      value: smallAddressSpace ?? "a connection handed over",
+      value: smallAddressSpace ?? "a descriptor passed",
       met: smallAddressSpace === null,
     },
   ];
@@ -290,12 +290,12 @@ function conditions(results: Results): string {
   const busy = share < 90 ? ", which lengthens long runs more than short ones" : "";
   return list([
     results.versions.join(", "),
-    `${machine}, load average ${load.toFixed(1)}; \`${nodeAlone}\` had the processor for ${share.toFixed(0)} % of its time, others for the rest${busy}`,
-    `${systemd}: ${systemdRemark ?? "not found. `npm run bench:fetch` brings Debian's newest; or SYSTEMD_SSH_PROXY names one"}`,
-    `${rounds} runs of each, interleaved, after ${warmUp} for warm-up; each directly after one of the same command that does not count`,
+    `${machine}, load average ${load.toFixed(1)}; \`${nodeAlone}\` used the processor for ${share.toFixed(0)} % of its time${busy}`,
+    `${systemd}: ${systemdRemark ?? "not found. `npm run bench:fetch` downloads Debian's newest, or set SYSTEMD_SSH_PROXY"}`,
+    `${rounds} runs of each, interleaved, after ${warmUp} for warm-up; each directly after a run of the same command that does not count`,
     peers === processor
-      ? `all on processor ${processor}: the commands, what plays ssh, and what answers. So the work of what answers is in the times; but where it is on another processor (\`--peers\`), waking it adds more to all of them, 0.1 ms on a virtual machine`
-      : `the commands and what plays ssh on processor ${processor}, what answers on processor ${peers}`,
+      ? `all on processor ${processor}: the commands, ssh's side and the peers. So the peers' work is in the times; on another processor (\`--peers\`), waking them adds more, 0.1 ms on a virtual machine`
+      : `the commands and ssh's side on processor ${processor}, the peers on processor ${peers}`,
   ]);
 }
 
@@ -303,12 +303,12 @@ export function report(results: Results): string {
   const parts = [
     conditions(results),
     times(results),
-    "† ssh does not wait for a relay's end: its times are those until the first byte of the server's greeting is there. Peak memory: VmHWM at the exit, by ptrace.",
+    "† ssh does not wait for a relay's exit: its times end with the first byte of the server's greeting. Peak memory: VmHWM at the exit, by ptrace.",
   ];
-  if (results.crowdRows.length > 0) {
+  if (results.batchRows.length > 0) {
     parts.push(
-      crowds(results),
-      `On vsock-mux/; the multiplexer answers nobody before all are waiting. Medians of ${results.crowds} crowds each, all on processor ${results.processor}; the failures of all. Memory while all wait: the proportional set size, for which a page that several map counts once; in it what is private to each; beside it the page tables of each. The ${nodeHost} stops at 100: 500 would take 3 GiB.`,
+      batches(results),
+      `On vsock-mux/; the multiplexer answers when all are waiting. Medians of ${results.batches} batches each, all on processor ${results.processor}; the sum of the failures. Memory while all wait: the proportional set size, which counts a shared page once, and the private part of it; the page tables besides. The ${nodeHost} stops at 100: 500 would take 3 GiB.`,
     );
   }
   if (results.relayRows.length > 0) {

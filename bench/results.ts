@@ -1,4 +1,4 @@
-// What one run of the benchmark has found: what report.ts prints and plot.ts draws.
+// The results of one run of the benchmark, which report.ts prints and plot.ts draws.
 
 import { readFileSync } from "node:fs";
 import os from "node:os";
@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 
 import { root } from "../tests/support/proxy";
 import { tool } from "../tests/support/tools";
-import type { CrowdRun, Idling, Route } from "./harness";
+import type { BatchRun, Idling, Route } from "./harness";
 
 export type Scheme = "unix/" | "vsock-mux/";
 
@@ -21,30 +21,30 @@ export const socat = "socat";
 
 export interface Row {
   name: string;
-  /** What the proxy is told to connect to; nothing for what is no proxy. */
+  /** The address of a proxy. */
   scheme?: Scheme;
-  /** ssh talks through it and does not wait for its end: its times are those of the first byte. */
+  /** ssh does not wait for its exit: its times end with the first byte. */
   relay: boolean;
   minMs: number;
   medianMs: number;
   p99Ms: number;
-  /** Until the descriptor was there, where one is handed over. */
-  handedOverMs?: number;
-  /** Until the first byte of the server's greeting was there. */
+  /** Until the descriptor was received. */
+  passedMs?: number;
+  /** Until the first byte of the server's greeting was read. */
   firstByteMs?: number;
   cpuMs: number;
   memoryKb: number;
 }
 
-/** Crowds of the same proxy and size: medians, but of the failures the sum. */
-export interface CrowdRow extends CrowdRun {
+/** Batches of one proxy and size: medians, and the sum of the failures. */
+export interface BatchRow extends BatchRun {
   name: string;
   size: number;
 }
 
-/** Transfers through the same relay on the same route: medians, but of the growth the most. */
+/** Transfers through one relay on one route: medians, and the maximum of the growth. */
 export interface RouteRow extends Route {
-  /** On processors of the kernel's choice, and not on those of the others. */
+  /** The kernel chooses the processors. */
   anywhere: boolean;
   speed: number;
   cpuPerGib: number;
@@ -70,19 +70,19 @@ export interface Results {
   peers: number;
   rounds: number;
   warmUp: number;
-  crowds: number;
+  batches: number;
   transfers: number;
   transferBytes: number;
   rows: Row[];
-  crowdRows: CrowdRow[];
+  batchRows: BatchRow[];
   relayRows: RelayRow[];
-  /** What went wrong in 64 MiB of address space; nothing where nothing did. */
+  /** The failure in 64 MiB of address space; null for none. */
   smallAddressSpace: string | null;
-  /** How systemd-ssh-proxy was run; null where none was found. */
+  /** How systemd-ssh-proxy was run; null if none was found. */
   systemdRemark: string | null;
 }
 
-/** The value below or at which `part` of the values are (nearest rank). */
+/** The quantile by nearest rank. */
 export function quantile(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? NaN;
@@ -92,7 +92,7 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
-/** The first thing that a command says of itself that looks like this. */
+/** The first match in the output of a command. */
 function versionOf(command: string, args: readonly string[], pattern: RegExp): string {
   const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
   return pattern.exec(`${stdout}${stderr}`)?.[1] ?? "of unknown version";

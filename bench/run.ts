@@ -1,19 +1,19 @@
-// npm run bench: how long ssh waits for the proxy, and what the proxy takes meanwhile, next to what a
-// process costs at all, what Node costs, and what others' proxies and relays cost; and how fast its
-// relay is, next to others.
+// npm run bench: the time that ssh waits for the proxy, and the proxy's processor time and memory,
+// compared with /bin/true, Node, and other proxies and relays; and the relay's speed.
 //
-//     tsx bench/run.ts [OPTIONS]
+//     npx tsx bench/run.ts [OPTIONS]
 //
-//     --rounds N     measured runs of each command (default 200, which is the least)
-//     --crowds N     crowds of each size (default 11); 0: none
+//     --rounds N     measured runs of each command (default and minimum: 200)
+//     --batches N    batches of each size (default 11); 0: none
 //     --transfers N  transfers through each relay, in each direction (default 11); 0: none
-//     --quick        10 rounds, one crowd and three short transfers, to see that all works; no plot
-//     --peers N      the processor of what answers (default: that of the commands)
-//     --plot FILE    where an SVG goes
-//     --from FILE    reports on what an earlier run has left in build/bench/results.json
+//     --quick        10 rounds, one batch and three short transfers, without a plot: a check that
+//                    everything runs
+//     --peers N      the processor of the peers (default: that of the commands)
+//     --plot FILE    writes an SVG
+//     --from FILE    reports an earlier run from its build/bench/results.json
 //
-// It prints Markdown. What the numbers mean, and what is done for them to mean it, is in the heads of
-// race.c, crowd.c and relay.c; results.json has what the report and the plot are made of.
+// It prints Markdown. latency.c, concurrency.c and relay.c say what the numbers mean; results.json has
+// the input of the report and the plot.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -23,11 +23,11 @@ import { parseArgs } from "node:util";
 import { ensureTools, tool } from "../tests/support/tools";
 import { allowedProcessors } from "../tests/support/processors";
 import { root } from "../tests/support/proxy";
-import { build, crowd, idle, memory, race, transfer, withSockets } from "./harness";
+import { build, concurrency, idle, latency, makeSockets, memory, transfer } from "./harness";
 import type {
   Command,
-  Crowd,
-  CrowdRun,
+  Batch,
+  BatchRun,
   Idling,
   Relay,
   Route,
@@ -49,7 +49,7 @@ import {
   systemd,
   versions,
 } from "./results";
-import type { CrowdRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
+import type { BatchRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
 import { findSystemdSshProxy } from "./systemd";
 import type { SystemdSshProxy } from "./systemd";
 
@@ -61,9 +61,9 @@ const mebibyte = 2 ** 20;
 interface Plan {
   rounds: number;
   warmUp: number;
-  crowds: number;
+  batches: number;
   transfers: number;
-  /** How many pass in each transfer, and how long nothing does. */
+  /** The size of each transfer, and the time of each idle run. */
   transferBytes: number;
   idleMs: number;
   processor: number;
@@ -73,10 +73,10 @@ interface Plan {
 interface Host {
   name: string;
   command: readonly string[];
-  /** The largest crowd of these. */
-  most: number;
-  /** What a crowd's need beyond that. */
-  patience: readonly string[];
+  /** The size of its largest batch. */
+  maxBatch: number;
+  /** For the commands of a batch. */
+  batchOptions: readonly string[];
 }
 
 function hosts(theirs: SystemdSshProxy | undefined): Host[] {
@@ -84,22 +84,22 @@ function hosts(theirs: SystemdSshProxy | undefined): Host[] {
     {
       name: standalone,
       command: [path.join(root, "dist/ssh-vsock-proxy")],
-      most: 500,
-      patience: [],
+      maxBatch: 500,
+      batchOptions: [],
     },
     {
       name: nodeHost,
       command: [process.execPath, path.join(root, "dist/cli.cjs")],
-      most: 100,
-      // On one processor the first of a hundred has waited for 4 s when the last is there.
-      patience: ["--timeout", "60"],
+      maxBatch: 100,
+      // On one processor, the first of a hundred waits for 4 s until the last is there.
+      batchOptions: ["--timeout", "60"],
     },
   ];
   for (const file of ours.flatMap(({ command }) => command)) {
     if (!existsSync(file)) throw new Error(`${file} is missing: run \`npm run build\` first`);
   }
   if (theirs === undefined) return ours;
-  return [...ours, { name: systemd, command: theirs.command, most: 500, patience: [] }];
+  return [...ours, { name: systemd, command: theirs.command, maxBatch: 500, batchOptions: [] }];
 }
 
 type Candidate = Command & { scheme?: Scheme };
@@ -138,9 +138,7 @@ function summarize(candidate: Candidate, runs: readonly Run[], memories: readonl
     minMs: Math.min(...waits),
     medianMs: median(waits),
     p99Ms: quantile(waits, 0.99),
-    ...(kind === "pass"
-      ? { handedOverMs: median(runs.map(({ handedOverMs }) => handedOverMs)) }
-      : {}),
+    ...(kind === "pass" ? { passedMs: median(runs.map(({ passedMs }) => passedMs)) } : {}),
     ...(kind === "plain" ? {} : { firstByteMs: median(runs.map(({ greetedMs }) => greetedMs)) }),
     cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
     memoryKb: median(memories),
@@ -153,12 +151,12 @@ async function runOneByOne(
   plan: Plan,
 ): Promise<Row[]> {
   const memories = await memory(all, sockets, { ...plan, rounds: memoryRounds, warmUp: 1 });
-  const runs = await race(all, sockets, plan);
+  const runs = await latency(all, sockets, plan);
   return all.map((candidate, i) => summarize(candidate, runs[i] ?? [], memories[i] ?? []));
 }
 
-function summarizeCrowd({ name, size }: Crowd, runs: readonly CrowdRun[]): CrowdRow {
-  const of = (key: keyof CrowdRun) => median(runs.map((run) => run[key]));
+function summarizeBatch({ name, size }: Batch, runs: readonly BatchRun[]): BatchRow {
+  const of = (key: keyof BatchRun) => median(runs.map((run) => run[key]));
   return {
     name,
     size,
@@ -175,18 +173,18 @@ async function runManyAtOnce(
   proxies: readonly Host[],
   sockets: Sockets,
   plan: Plan,
-): Promise<CrowdRow[]> {
-  if (plan.crowds === 0) return [];
+): Promise<BatchRow[]> {
+  if (plan.batches === 0) return [];
   const all = [1, 10, 100, 500].flatMap((size) =>
     proxies
-      .filter(({ most }) => size <= most)
-      .map(({ name, command, patience }): Crowd => {
-        const argv = [...command, ...patience, `vsock-mux${sockets.multiplexer}`, "22"];
+      .filter(({ maxBatch }) => size <= maxBatch)
+      .map(({ name, command, batchOptions }): Batch => {
+        const argv = [...command, ...batchOptions, `vsock-mux${sockets.multiplexer}`, "22"];
         return { name, size, argv };
       }),
   );
-  const runs = await crowd(all, sockets, { rounds: plan.crowds, processor: plan.processor });
-  return all.map((one, i) => summarizeCrowd(one, runs[i] ?? []));
+  const runs = await concurrency(all, sockets, { rounds: plan.batches, processor: plan.processor });
+  return all.map((one, i) => summarizeBatch(one, runs[i] ?? []));
 }
 
 function relays(proxies: readonly Host[], sockets: Sockets): (Relay & { scheme: Scheme })[] {
@@ -264,12 +262,12 @@ async function runRelays(
   });
 }
 
-/** Runs the command in 64 MiB of address space; gives what went wrong. */
+/** Runs the command in 64 MiB of address space; returns the failure, if any. */
 async function inSmallAddressSpace(command: Command, sockets: Sockets): Promise<string | null> {
   const limit = ["/bin/sh", "-c", 'ulimit -v 65536 && exec "$@"', "sh"];
   const limited = { ...command, argv: [...limit, ...command.argv] };
   try {
-    await race([limited], sockets, { rounds: 1, warmUp: 0, processor: -1, peers: -1 });
+    await latency([limited], sockets, { rounds: 1, warmUp: 0, processor: -1, peers: -1 });
     return null;
   } catch (error) {
     return (error as Error).message;
@@ -287,15 +285,14 @@ async function measure(plan: Plan): Promise<Results> {
     systemdRemark: theirs?.remark ?? null,
   };
   console.error("One by one, many at once, and as relays: this takes several minutes.");
-  return await withSockets(async (sockets) => {
-    const all = candidates(proxies, sockets);
-    const rows = await runOneByOne(all, sockets, plan);
-    const crowdRows = await runManyAtOnce(proxies, sockets, plan);
-    const relayRows = await runRelays(proxies, sockets, plan);
-    const ours = all.find(({ name }) => name === standalone) as Candidate;
-    const smallAddressSpace = await inSmallAddressSpace(ours, sockets);
-    return { ...facts, ...plan, rows, crowdRows, relayRows, smallAddressSpace };
-  });
+  const sockets = makeSockets();
+  const all = candidates(proxies, sockets);
+  const rows = await runOneByOne(all, sockets, plan);
+  const batchRows = await runManyAtOnce(proxies, sockets, plan);
+  const relayRows = await runRelays(proxies, sockets, plan);
+  const ours = all.find(({ name }) => name === standalone) as Candidate;
+  const smallAddressSpace = await inSmallAddressSpace(ours, sockets);
+  return { ...facts, ...plan, rows, batchRows, relayRows, smallAddressSpace };
 }
 
 function count(name: string, text: string | undefined, otherwise: number, least: number): number {
@@ -310,7 +307,7 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       rounds: { type: "string" },
-      crowds: { type: "string" },
+      batches: { type: "string" },
       transfers: { type: "string" },
       quick: { type: "boolean", default: false },
       peers: { type: "string" },
@@ -318,12 +315,12 @@ async function main(): Promise<void> {
       from: { type: "string" },
     },
   });
-  // The last one: interrupts and others' work are often on the first.
+  // The last one: interrupts and other work are often on the first.
   const processor = allowedProcessors().at(-1) ?? 0;
   const plan: Plan = {
     rounds: values.quick ? 10 : count("rounds", values.rounds, fewestRounds, fewestRounds),
     warmUp: values.quick ? 1 : 10,
-    crowds: values.quick ? 1 : count("crowds", values.crowds, 11, 0),
+    batches: values.quick ? 1 : count("batches", values.batches, 11, 0),
     transfers: values.quick ? 3 : count("transfers", values.transfers, 11, 0),
     transferBytes: (values.quick ? 16 : 256) * mebibyte,
     idleMs: values.quick ? 100 : 1000,

@@ -1,4 +1,4 @@
-// Where systemd-ssh-proxy is: what the benchmark compares with.
+// Finds the systemd-ssh-proxy that the benchmark compares with.
 
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -6,20 +6,20 @@ import path from "node:path";
 import { build } from "./harness";
 
 export interface SystemdSshProxy {
-  /** What runs it; its own arguments follow. */
+  /** The start of its command line. */
   command: string[];
   version: string;
-  /** What is to be said about how it is run. */
+  /** How it is run, for the report. */
   remark: string;
 }
 
-/** Where fetch-systemd.ts puts Debian's newest, and what it writes there when all is done. */
+/** The folder of fetch-systemd.ts, and the file that it writes last. */
 export const fetched = path.join(build, "systemd");
 export const description = path.join(fetched, "systemd-ssh-proxy.json");
 
 const installed = "/usr/lib/systemd/systemd-ssh-proxy";
 
-/** SYSTEMD_SSH_PROXY, or what was fetched, for that is why it was, or what is installed. */
+/** SYSTEMD_SSH_PROXY, or the fetched one, or the installed one. */
 export function findSystemdSshProxy(): SystemdSshProxy | undefined {
   const named = process.env["SYSTEMD_SSH_PROXY"];
   if (named !== undefined) return describe(named);
@@ -31,7 +31,7 @@ export function findSystemdSshProxy(): SystemdSshProxy | undefined {
 
 function describe(program: string): SystemdSshProxy {
   const file = path.resolve(program);
-  // It does not tell its version, but needs a library that is named after it.
+  // It has no --version, but needs a library with the version in its name.
   const library = /libsystemd-shared-([\w.~+-]+)\.so/.exec(readFileSync(file, "latin1"));
   return { command: [file], version: library?.[1] ?? "of unknown version", remark: file };
 }

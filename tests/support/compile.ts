@@ -43,8 +43,7 @@ export async function compileProgram(
   const own = `${program}.${randomUUID()}`;
   try {
     const flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"];
-    const include = `-I${__dirname}`;
-    const words = [...flags, include, "-o", own, ...sources, ...libraries];
+    const words = [...flags, "-o", own, ...sources, ...libraries];
     await promisify(execFile)(process.env["CC"] ?? tool("cc"), words);
     await rename(own, program);
   } finally {

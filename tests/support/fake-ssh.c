@@ -115,14 +115,6 @@ static int poll_until(struct pollfd *fds, nfds_t count, int64_t until_ns) {
 
 // ---- the command line
 
-static long number(const char *text, const char *option) {
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (errno || end == text || *end || value < 0) usage(option);
-    return value;
-}
-
 static uint8_t *from_hex(const char *text, size_t *len) {
     size_t digits = strlen(text);
     uint8_t *bytes = allocate(digits / 2 + 1);
@@ -148,12 +140,7 @@ static void parse(int argc, char **argv) {
         .read_ms = 1000,
     };
     const char *write_hex = "";
-    const struct {
-        const char *name;
-        bool *flag;
-        long *number;
-        const char **text;
-    } known[] = {
+    const struct option known[] = {
         {"--result", .text = &o.result},       {"--deadline-ms", .number = &o.deadline_ms},
         {"--drop-caps", .flag = &o.drop_caps}, {"--hex", .flag = &o.hex},
         {"--stdout", .text = &o.stdout_kind},  {"--stdin", .text = &o.stdin_kind},
@@ -161,22 +148,7 @@ static void parse(int argc, char **argv) {
         {"--hold", .text = &o.hold},           {"--write", .text = &write_hex},
         {"--read", .number = &o.read_max},     {"--read-ms", .number = &o.read_ms},
     };
-    const size_t count = sizeof known / sizeof *known;
-    int at = 1;
-    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
-        const char *name = argv[at];
-        size_t k = 0;
-        while (k < count && strcmp(name, known[k].name) != 0)
-            k++;
-        if (k == count) usage(name);
-        if (known[k].flag) {
-            *known[k].flag = true;
-            continue;
-        }
-        if (++at == argc) usage(name);
-        if (known[k].number) *known[k].number = number(argv[at], name);
-        if (known[k].text) *known[k].text = argv[at];
-    }
+    int at = parse_options(argc, argv, known, sizeof known / sizeof *known);
     if (at + 1 >= argc) usage("COMMAND is missing");
     o.write_bytes = from_hex(write_hex, &o.write_len);
     o.command = argv + at + 1;

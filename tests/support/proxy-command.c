@@ -29,6 +29,36 @@ int64_t now_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+long parse_number(const char *text, const char *name) {
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < -1) {
+        errno = 0;
+        fail("%s: '%s' is not a number", name, text);
+    }
+    return value;
+}
+
+int parse_options(int argc, char **argv, const struct option *options, size_t count) {
+    int at = 1;
+    for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        const struct option *option = options;
+        while (option < options + count && strcmp(argv[at], option->name) != 0)
+            option++;
+        errno = 0;
+        if (option == options + count) fail("unknown option %s", argv[at]);
+        if (option->flag) {
+            *option->flag = true;
+            continue;
+        }
+        if (++at == argc) fail("%s needs a value", option->name);
+        if (option->number) *option->number = parse_number(argv[at], option->name);
+        if (option->text) *option->text = argv[at];
+    }
+    return at;
+}
+
 static bool place(int fd, int target) {
     if (fd >= 0) return dup2(fd, target) == target;
     close(target);

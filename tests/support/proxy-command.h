@@ -1,4 +1,4 @@
-// Runs a ProxyCommand as OpenSSH's client does: what fake-ssh and the benchmark share.
+// What fake-ssh and the benchmark share: they run a ProxyCommand as OpenSSH's client does.
 //
 // Source: sshconnect.c of openssh-portable (ssh_proxy_fdpass_connect), monitor_fdpass.c
 // (mm_receive_fd).
@@ -20,6 +20,19 @@ struct message {
     int fds[MESSAGE_FDS];
     size_t fd_count;
 };
+
+/** An option of a command line, with the one place of the three that its value goes to. */
+struct option {
+    const char *name;
+    bool *flag;
+    long *number;
+    const char **text;
+};
+
+/** Parses options up to `--` or the end, and returns the index of that. Numbers are not negative,
+    except -1. */
+int parse_options(int argc, char **argv, const struct option *options, size_t count);
+long parse_number(const char *text, const char *name);
 
 /** Ends the program with status 1: a message, and the text of errno unless it is 0. */
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
