@@ -15,7 +15,7 @@ import { ensureTools, tool } from "../support/tools";
 import { greeting, listen } from "../support/listener";
 import { makePipe } from "../support/pipes";
 import { fakeSsh } from "../support/fake-ssh";
-import type { FakeSshOptions, Outcome } from "../support/fake-ssh";
+import type { FakeSshOptions, FakeSshOutcome } from "../support/fake-ssh";
 import { root } from "../support/proxy";
 import { RUN_TIMEOUT_MS, program, startPeers } from "./scenarios";
 import type { Peers } from "./scenarios";
@@ -34,14 +34,14 @@ const newSocket = (): string => path.join(mkdtempSync(path.join(peers.folder, "r
 const silence = (): string => `vsock-mux${peers.multiplexer.socket("silence")}`;
 const talk = { write: Buffer.from("ping"), readBytes: greeting.length + 4, readMs: 30_000 };
 
-function passed({ exit, signal, fds, bytes, stderr, read, socket }: Outcome): void {
+function passed({ exit, signal, fds, bytes, stderr, read, socket }: FakeSshOutcome): void {
   const expected = { exit: 0, signal: null, fds: 1, bytes: 1 };
   assert.deepEqual({ exit, signal, fds, bytes }, expected, stderr);
   assert.equal(read?.toString(), `${greeting}ping`);
   assert.deepEqual([socket?.nonblock, socket?.changed], [false, []]);
 }
 
-type Ended = Pick<Outcome, "exit" | "signal" | "stderr"> & Partial<Outcome>;
+type Ended = Pick<FakeSshOutcome, "exit" | "signal" | "stderr"> & Partial<FakeSshOutcome>;
 
 function failed({ exit, signal, stderr, fds = 0, bytes = 0 }: Ended, status: number, why: RegExp) {
   const expected = { exit: status, signal: null, fds: 0, bytes: 0 };
@@ -51,7 +51,7 @@ function failed({ exit, signal, stderr, fds = 0, bytes = 0 }: Ended, status: num
 }
 
 /** It ended at its deadline, or as much later as a busy machine makes it. */
-function lasted(ms: number, { exitNs }: Outcome): void {
+function lasted(ms: number, { exitNs }: FakeSshOutcome): void {
   assert.ok(exitNs >= ms * 1e6 && exitNs < (ms + 10_000) * 1e6, `${exitNs / 1e6} ms for ${ms}`);
 }
 
@@ -97,7 +97,7 @@ async function start(args: string[], options: FakeSshOptions = {}, traced = fals
     outcome,
     kill,
     /** Sends the signals in turn, one every 5 ms, until it has ended. */
-    async storm(signals: NodeJS.Signals[], whenFelt = () => undefined): Promise<Outcome> {
+    async storm(signals: NodeJS.Signals[], whenFelt = () => undefined): Promise<FakeSshOutcome> {
       let sent = 0;
       for (; !ended; sent++) {
         kill(signals[sent % signals.length] as NodeJS.Signals);
@@ -199,7 +199,11 @@ describe("signals during a wait", group, () => {
 });
 
 describe("limits", group, () => {
-  const limited = (limit: string, args: string[], env?: NodeJS.ProcessEnv): Promise<Outcome> =>
+  const limited = (
+    limit: string,
+    args: string[],
+    env?: NodeJS.ProcessEnv,
+  ): Promise<FakeSshOutcome> =>
     fakeSsh([tool("prlimit"), limit, program, ...args], { ...talk, ...(env && { env }) });
 
   it("descriptors: 71 up to a limit, then success", async () => {
@@ -361,7 +365,7 @@ describe("a client that is killed", group, () => {
   });
   it("while passing the descriptor waits for room: 71", async () => {
     const args = ["--fdpass", `unix${peers.folder}/s`];
-    failed(await fakeSsh([program, ...args], { gone: true, holdMs: 300 }), 71, gone);
+    failed(await fakeSsh([program, ...args], { gone: true, hold: "blocked" }), 71, gone);
   });
   it("between two attempts of a relay: 71", async () => {
     const relay = startRelay(["--wait=20m", `unix${peers.folder}/absent`]);
