@@ -1,9 +1,8 @@
-// Every outcome that the core and the command can have, as numbers. They are what crosses the Wasm
-// boundary, so a number, once released, keeps its meaning. The words for them stand in texts.ts, by
-// these numbers.
+// The numbers that cross the Wasm boundary: outcomes of the core and the command, and the layout of
+// an address's record. Once released, a number keeps its meaning. messages.ts has the message of each
+// code.
 //
-// This file is read by both compilers, AssemblyScript's and TypeScript's: what stands here is
-// written in what the two have in common.
+// This file is read by both compilers, AssemblyScript's and TypeScript's.
 
 /** The address families of socket_shim_v1 (docs/abi.md): WASIX's number, and Linux's. */
 export enum Family {
@@ -11,7 +10,7 @@ export enum Family {
   Vsock = 40,
 }
 
-/** Where the fields of an address's record stand; address.ts says what they are. */
+/** Offsets of the fields of an address's record; assembly/core/address.ts documents them. */
 export enum Field {
   Scheme = 0,
   Port = 4,
@@ -27,9 +26,9 @@ export enum Exit {
   Ok = 0,
   /** The command line or the address is wrong. */
   Usage = 64,
-  /** No such socket, no such machine. */
+  /** There is no such socket or machine. */
   NoHost = 68,
-  /** The socket or machine is there, and refuses. */
+  /** The socket or machine is there, but refuses. */
   Unavailable = 69,
   /** A defect of this program. */
   Software = 70,
@@ -42,16 +41,16 @@ export enum Exit {
   NoPermission = 77,
 }
 
-/** A failure's code divided by this is the exit status that the command ends with. */
+/** A failure's code divided by this is the command's exit status. */
 export const CODES_PER_EXIT = 100;
 
 export enum Code {
-  /** Done: an address was understood, or a handshake has ended well. */
+  /** An address was parsed, or a handshake has succeeded. */
   Done = 0,
-  /** A handshake wants its next event. */
+  /** A handshake needs its next event. */
   NeedMore = 1,
 
-  // What the command says of its steps with -v.
+  // The steps that the command prints with -v.
   Connecting = 1001,
   Connected = 1002,
   RequestSent = 1003,
@@ -68,11 +67,11 @@ export enum Code {
   EmptyPort = 6405,
   /** Not decimal, or with a leading zero. */
   BadCid = 6406,
-  /** Above 2^32 - 1, or equal to it: VMADDR_CID_ANY, which nothing can connect to. */
+  /** 2^32 - 1, VMADDR_CID_ANY, to which nothing can connect; or above. */
   CidOutOfRange = 6407,
   /** Not decimal, or with a leading zero. */
   BadPort = 6408,
-  /** Above 2^32 - 1, or equal to it: VMADDR_PORT_ANY. */
+  /** 2^32 - 1, VMADDR_PORT_ANY; or above. */
   PortOutOfRange = 6409,
   /** More than 4095 bytes, Linux's PATH_MAX without its NUL, or a part of more than 255. */
   PathTooLong = 6410,
@@ -85,19 +84,19 @@ export enum Code {
   NoAddress = 6420,
   TooManyArguments = 6421,
   UnknownOption = 6422,
-  /** An option without the value that it needs. */
+  /** An option without its value. */
   NoValue = 6423,
-  /** An option with a value that it does not take. */
+  /** An option with a value, which it does not take. */
   UnwantedValue = 6424,
   BadDuration = 6425,
   DurationOutOfRange = 6426,
   BadPath = 6427,
-  /** Descriptor 1 is no AF_UNIX stream socket, and --fdpass was given. */
+  /** --fdpass, and descriptor 1 is not an AF_UNIX stream socket. */
   NoFdPassing = 6428,
   BadHalfClose = 6429,
   /** SSH_VSOCK_PROXY_OPTIONS: a quote that is not closed, or a backslash at the end. */
   BadQuoting = 6431,
-  /** SSH_VSOCK_PROXY_OPTIONS: an address, or an option that asks for a text. */
+  /** SSH_VSOCK_PROXY_OPTIONS: an address, --help or --version. */
   NotForVariable = 6432,
 
   // Exit.NoHost
@@ -110,44 +109,44 @@ export enum Code {
 
   // Exit.Unavailable
   Refused = 6901,
-  /** AF_VSOCK: the guest's kernel has answered that nothing listens. */
+  /** AF_VSOCK: the guest's kernel reports that nothing listens on the port. */
   NotListening = 6902,
   /** A multiplexer: end of file before the first byte of the OK line. */
   EndOfFile = 6903,
   ResetInHandshake = 6904,
-  /** An abstract socket: there is none of that name, or nobody listens on it. */
+  /** No abstract socket of that name exists, or it does not listen. */
   NoSuchName = 6905,
-  /** Relay: the peer takes no more of what is to be sent. */
+  /** Relay: the peer has closed before it took everything. */
   PeerClosed = 6906,
 
   // Exit.Software
-  /** A pointer and length that the host gave do not lie within the memory. Nothing was written. */
+  /** A pointer and length from the host are not within the memory. Nothing was written. */
   Fault = 7001,
 
   // Exit.OsError
   NoVsock = 7101,
-  /** Only a part of the request was sent: a multiplexer wants it in one piece. */
+  /** Only a part of the request was sent. A multiplexer needs it in one piece. */
   ShortWrite = 7102,
   ClientGone = 7103,
   DescriptorLimit = 7104,
   MemoryLimit = 7105,
-  /** A system call has failed in a way that has no words of its own; goes with its errno. */
+  /** A system call failed with an errno that has no code; printed with the errno. */
   SystemError = 7106,
-  /** A path too long for sun_path, and no /proc by which to reach it. */
+  /** A path too long for sun_path, and no /proc, through which longer ones are reached. */
   NoProc = 7107,
-  /** Descriptor 1 is closed, or leads to /dev/null. */
+  /** Descriptor 1 is closed or /dev/null. */
   NoStdout = 7108,
-  /** Relay: descriptor 1 is a pipe or socket whose reader is gone. */
+  /** Relay: descriptor 1 is a pipe or socket whose reader has closed. */
   StdoutClosed = 7109,
-  // Like SystemError, these go with their errno.
+  // Like SystemError, these are printed with their errno.
   StdinFailed = 7110,
   StdoutFailed = 7111,
   NoLogFile = 7112,
 
   // Exit.TempFail
-  /** A unix socket whose queue of connections stayed full. */
+  /** The accept queue of a unix socket stayed full. */
   QueueFull = 7501,
-  /** AF_VSOCK: no answer at all. */
+  /** AF_VSOCK: no answer. */
   NoAnswer = 7502,
   /** A multiplexer: the deadline has passed before the first byte of the OK line. */
   ReplyTimeout = 7503,
@@ -159,18 +158,18 @@ export enum Code {
   WrongSocketType = 7601,
   /** A multiplexer: end of file within the OK line. */
   EndWithinLine = 7602,
-  /** A byte that cannot stand where it does in an OK line. */
+  /** A byte that is not allowed at its place in an OK line. */
   BadLine = 7603,
   /** The number in the OK line is above 2^32 - 1. */
   NumberOutOfRange = 7604,
 
   // Exit.NoPermission
   PermissionDenied = 7701,
-  /** The same where there is no file whose mode could be looked at. */
+  /** The same for a socket that is not a file and has no mode. */
   Forbidden = 7702,
 }
 
-/** What an address means. */
+/** The kind of an address. */
 export enum Scheme {
   Unix = 1,
   UnixAbstract = 2,
@@ -179,7 +178,7 @@ export enum Scheme {
   Host = 5,
 }
 
-/** The argument that an address's outcome is about. */
+/** The argument that was taken, or that is wrong. */
 export enum Argument {
   Address = 0,
   Port = 1,

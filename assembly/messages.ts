@@ -1,4 +1,5 @@
-// What the codes mean, in words: what a failure is, what that means, and in brackets what to check.
+// All texts of the command. A failure's message says what happened, what it means, and in brackets
+// what to check.
 //
 // This file is read by both compilers, AssemblyScript's and TypeScript's. ASCII only: the build turns
 // the texts into bytes (scripts/asc/ascii-literals.mjs).
@@ -6,9 +7,9 @@
 import { Code } from "./codes";
 
 /**
- * A message for each code that a person can meet, in the order of the numbers. In TypeScript these
- * are rows of a code and a string; in AssemblyScript, the address of u32 pairs, a code and the
- * address of its text, with a zero after the last.
+ * The message of each code from 1001 on, in the order of the numbers. In TypeScript these are rows of
+ * a code and a string; in AssemblyScript, the address of u32 pairs, a code and the address of its
+ * text, with a zero after the last.
  */
 // prettier-ignore
 export const MESSAGES = [
@@ -68,7 +69,7 @@ export const MESSAGES = [
   [Code.StdinFailed, "standard input cannot be read"],
   [Code.StdoutFailed, "standard output takes no more (is the disk full?)"],
   [Code.NoLogFile, "the log file cannot be opened for appending"],
-  [Code.QueueFull, "deadline passed: the socket's queue is full, and its owner accepts nobody (does it hang?)"],
+  [Code.QueueFull, "deadline passed: the socket's accept queue is full (is the server hung?)"],
   [Code.NoAnswer, "deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)"],
   [Code.ReplyTimeout, "deadline passed: no answer from the multiplexer (is the machine up yet?)"],
   [Code.ReplyTimeoutWithinLine, "deadline passed in the middle of the multiplexer's OK line"],

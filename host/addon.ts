@@ -1,34 +1,33 @@
-// The native addon: what it offers, and where it is found.
+// The native addon: its interface, and how it is loaded.
 
 /** The imports of one instance of proxy.wasm, over the system calls of this process. */
 export interface Shim {
   readonly imports: WebAssembly.Imports;
-  /** Gives the imports the memory that they read and write; before the first of them runs. */
+  /** Sets the memory that the imports read and write; before the first of them runs. */
   attach(memory: WebAssembly.Memory): void;
-  /** Closes what the instance has opened: its log, and the socket unless that was handed over. */
+  /** Closes what the instance has opened: its log, and its socket unless that was passed on. */
   close(): void;
 }
 
 export interface Addon {
-  /** @param args the instance's arguments as bytes without NUL, its own name first */
+  /** @param args the instance's arguments as bytes without NUL, the program's name first */
   Shim: new (args: Uint8Array[]) => Shim;
   /**
    * The bytes of this process's last arguments.
    *
-   * @param decoded the same as Node has decoded them
-   * @throws Error where an argument is not UTF-8 and /proc/self/cmdline does not have it
+   * @param decoded the same arguments as Node has decoded them
+   * @throws Error if an argument is not UTF-8 and /proc/self/cmdline cannot be read
    */
   rawArguments(decoded: string[]): Uint8Array[];
 }
 
 /**
- * Loads the addon that stands beside this file once built. By process.dlopen, because require takes
- * three times as long for it.
+ * Loads the addon beside the built file, by process.dlopen: require takes three times as long.
  *
- * @throws Error that ends in what can be done, where there is no addon or it does not load
+ * @throws Error with possible solutions, if there is no addon or it does not load
  */
 export function loadAddon(): Addon {
-  // Not by node:path: what is not loaded need not be waited for.
+  // Without node:path, which would have to be loaded.
   const file = `${__dirname}/ssh-vsock-proxy.node`;
   const module = { exports: {} };
   try {

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-// The command: proxy.wasm with the addon's imports. Every millisecond here is one that ssh waits, so
-// nothing is loaded that it does not need; what the command does stands in assembly/proxy/index.ts, and it
-// ends the process from there.
+// The command on Node: proxy.wasm (assembly/proxy/index.ts) with the addon's imports. It ends the
+// process itself. ssh waits for every millisecond here, so nothing is loaded that is not needed.
 
 import { Exit } from "../assembly/codes";
 import proxyWasm from "../dist/proxy.wasm";

@@ -1,13 +1,12 @@
-// core.wasm for Node: addresses and handshakes without I/O. One instance serves the whole process;
-// what is kept of a handshake is its slot's bytes, here, and they visit the instance's memory only
-// while it looks at them.
+// The library: core.wasm for Node, addresses and handshakes without I/O. The process has one instance.
+// The slot of a handshake is kept here, and copied to the instance's memory for each call.
 
 import coreWasm from "../dist/core.wasm";
 import { Argument, Code, Field, Scheme } from "../assembly/codes";
 import { MESSAGES } from "../assembly/messages";
 import { ESCAPED } from "../assembly/printable";
 
-/** The exports of core.wasm; docs/abi.md says what they do. */
+/** The exports of core.wasm (docs/abi.md). */
 interface Core {
   memory: WebAssembly.Memory;
   heap(): number;
@@ -35,32 +34,63 @@ interface Core {
   handshake_wanted(slot: number): number;
 }
 
-/** Text as an address may hold it: a string stands for its UTF-8. */
+/** A part of an address: bytes, or a string, which is encoded as UTF-8. */
 export type Text = string | Uint8Array;
 
+/** A parsed address. docs/addresses.md has the grammar. */
 export interface Address {
+  /**
+   * The part of the address before the first `/` or `%`.
+   *
+   * @example parseAddress("vsock%3").scheme // "vsock"
+   */
   scheme: "unix" | "unix-abstract" | "vsock" | "vsock-mux" | ".host";
-  /** The port within the machine; undefined for unix, unix-abstract and .host, which have none. */
+  /**
+   * The port within the machine, for vsock and vsock-mux; undefined for the other schemes.
+   *
+   * @example parseAddress("vsock/3").port // 22
+   */
   port: number | undefined;
-  /** The CID of a vsock address. */
+  /**
+   * The CID, for vsock; undefined for the other schemes.
+   *
+   * @example parseAddress("vsock/host").cid // 2
+   */
   cid: number | undefined;
-  /** The path of a unix, vsock-mux or .host address, or the abstract name, as bytes. */
+  /**
+   * The path as bytes, for unix, vsock-mux and .host; the name, for unix-abstract; undefined for
+   * vsock.
+   *
+   * @example Buffer.from(parseAddress("unix/run/x.sock").path ?? []).toString() // "/run/x.sock"
+   */
   path: Uint8Array | undefined;
-  /** Whether NAME was taken instead of ADDRESS: it lower-cases to it (docs/addresses.md). */
+  /**
+   * Whether the path is from NAME, which differs from ADDRESS in capitals at most.
+   *
+   * @example parseAddress("unix/tmp/x", 22, "unix/Tmp/X").fromName // true
+   */
   fromName: boolean;
-  /** What socket_shim_v1's sock_connect takes (docs/abi.md). */
+  /**
+   * The address for socket_shim_v1's sock_connect (docs/abi.md): u16 family, little-endian, and what
+   * the family defines.
+   *
+   * @example parseAddress("unix/x").socketAddress // 03 00 2f 78: AF_UNIX by WASIX's number, "/x"
+   */
   socketAddress: Uint8Array;
 }
 
-/** An address that was not understood. */
+/**
+ * The error of parseAddress. Its message is that of the command: the wrong argument, escaped, and
+ * what is wrong with it.
+ */
 export class AddressError extends Error {
   override name = "AddressError";
   constructor(
-    /** The name of a Code (assembly/codes.ts), such as "BadCid". */
+    /** The name of a Code (assembly/codes.ts) from UnknownAddress to NulByte, such as "BadCid". */
     readonly code: string,
-    /** Which argument is wrong. */
+    /** The argument that is wrong. */
     readonly argument: "address" | "port" | "name",
-    /** The byte within it that is wrong, or the first of what is. */
+    /** The offset in bytes of the first wrong byte within it. */
     readonly offset: number,
     message: string,
   ) {
@@ -68,13 +98,13 @@ export class AddressError extends Error {
   }
 }
 
-/** A handshake that has failed by what the peer did or did not do. */
+/** The error of a Handshake: the peer has closed, was silent or sent something else. */
 export class HandshakeError extends Error {
   override name = "HandshakeError";
   constructor(
     /** The name of a Code (assembly/codes.ts), such as "EndOfFile". */
     readonly code: string,
-    /** Bytes of the answer that were right. */
+    /** How many bytes of the reply were right. */
     readonly offset: number,
     message: string,
   ) {
@@ -86,7 +116,7 @@ const core = new WebAssembly.Instance(new WebAssembly.Module(coreWasm)).exports 
 
 const HEAP = (core.heap() + 15) & ~15;
 
-/** The host's memory from HEAP on, of at least `size` bytes. Valid until the next call. */
+/** The instance's memory from HEAP on, at least `size` bytes. Valid until the next call. */
 function heap(size: number): Uint8Array {
   const lacking = HEAP + size - core.memory.buffer.byteLength;
   if (lacking > 0) core.memory.grow(Math.ceil(lacking / 65536));
@@ -138,12 +168,19 @@ function escape(text: Uint8Array): string {
 }
 
 /**
- * Parses an address as the command line does: ADDRESS [PORT [NAME]].
+ * Parses an address as the command does: ADDRESS [PORT [NAME]] (docs/addresses.md).
  *
  * @param address such as `vsock/3`, `unix/run/x.sock`
- * @param port decimal, 0 to 4294967294; 22 where it is not given; not looked at for unix addresses
- * @param name ssh's %n, which is taken where it lower-cases to `address`
- * @throws AddressError where it is not understood; docs/addresses.md has the grammar
+ * @param port decimal, 0 to 4294967294; 22 by default; ignored except for vsock and vsock-mux
+ * @param name ssh's %n: if only capitals differ from `address`, its path is used
+ * @throws AddressError if an argument is wrong
+ *
+ * @example
+ *     const { scheme, cid, port } = parseAddress("vsock/4711", 22);
+ *     // "vsock", 4711, 22
+ *     parseAddress("vsock/x");
+ *     // AddressError: vsock/x: not a CID: decimal, without sign, space or leading zero; or
+ *     // hypervisor, local, host; with code "BadCid", argument "address" and offset 6
  */
 export function parseAddress(address: Text, port?: Text | number, name?: Text): Address {
   const texts = [
@@ -188,9 +225,10 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
 }
 
 /**
- * A handshake with a multiplexer, without I/O: the host sends `request` in one write, then tells
- * what happens until `done`.
+ * A handshake with a multiplexer, without I/O: the caller sends `request` in one write, then reports
+ * what it receives until `done`.
  *
+ * @example
  *     const handshake = new Handshake(22);
  *     handshake.sent(write(socket, handshake.request));
  *     while (!handshake.done) {
@@ -200,11 +238,11 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
  *     }
  */
 export class Handshake {
-  /** What to send, in exactly one write: `CONNECT <port>\n`. */
+  /** The request, `CONNECT <port>\n`, to be sent in one write. */
   readonly request: Uint8Array;
   readonly #slot: Uint8Array;
 
-  /** @throws RangeError where `port` is no u32 */
+  /** @throws RangeError if `port` is not an integer from 0 to 4294967295 */
   constructor(port: number) {
     if (!Number.isInteger(port) || port < 0 || port > 0xffff_ffff) {
       throw new RangeError(`port: ${port} is not an integer from 0 to 4294967295`);
@@ -216,43 +254,42 @@ export class Handshake {
     this.#slot = memory.slice(0, slotSize);
   }
 
-  /** Whether the connection now carries the guest's bytes. */
+  /** Whether the handshake has succeeded: from now on the connection carries the guest's bytes. */
   get done(): boolean {
-    return this.#visit(() => core.handshake_code(HEAP)) === Code.Done;
+    return this.#withSlot(() => core.handshake_code(HEAP)) === Code.Done;
   }
 
-  /** The number in the multiplexer's answer; undefined until done. */
+  /** The number in the multiplexer's reply; undefined until done. */
   get number(): number | undefined {
-    return this.done ? this.#visit(() => core.handshake_number(HEAP) >>> 0) : undefined;
+    return this.done ? this.#withSlot(() => core.handshake_number(HEAP) >>> 0) : undefined;
   }
 
-  /** The most bytes that it has a use for: 14, less what was received. 0 before `sent` and once done. */
+  /** How many bytes the rest of the reply has at most: up to 14; 0 before `sent` and once done. */
   get wanted(): number {
-    return this.#visit(() => core.handshake_wanted(HEAP));
+    return this.#withSlot(() => core.handshake_wanted(HEAP));
   }
 
   /**
-   * One write has taken `count` bytes of the request.
+   * Reports that one write has sent `count` bytes of the request.
    *
-   * @throws HandshakeError ShortWrite where that is not all of it
+   * @throws HandshakeError ShortWrite if that is not the whole request
    */
   sent(count: number): void {
-    this.#visit(() => {
+    this.#withSlot(() => {
       core.handshake_sent(HEAP, count);
     });
     this.#check();
   }
 
   /**
-   * Bytes have arrived, and may still be in the socket.
+   * Reports bytes that have arrived, which may still be in the socket (MSG_PEEK).
    *
-   * @returns how many of them are the handshake's. The rest is the guest's, and none of it is looked
-   *   at: once done, 0
+   * @returns how many of them belong to the handshake, 0 once done. The others are the guest's
    * @throws HandshakeError BadLine, NumberOutOfRange
    */
   receive(bytes: Uint8Array): number {
     const part = bytes.subarray(0, this.wanted);
-    const consumed = this.#visit((memory) => {
+    const consumed = this.#withSlot((memory) => {
       memory.set(part, this.#slot.length);
       return core.handshake_receive(HEAP, HEAP + this.#slot.length, part.length);
     });
@@ -261,38 +298,38 @@ export class Handshake {
   }
 
   /**
-   * The peer has closed.
+   * Reports that the peer has closed.
    *
    * @throws HandshakeError EndOfFile, EndWithinLine, unless done
    */
   end(): void {
-    this.#visit(() => {
+    this.#withSlot(() => {
       core.handshake_eof(HEAP);
     });
     this.#check();
   }
 
   /**
-   * The host's deadline has passed.
+   * Reports that the caller's deadline has passed.
    *
    * @throws HandshakeError ReplyTimeout, ReplyTimeoutWithinLine, unless done
    */
   deadline(): void {
-    this.#visit(() => {
+    this.#withSlot(() => {
       core.handshake_deadline(HEAP);
     });
     this.#check();
   }
 
   #check(): void {
-    const code = this.#visit(() => core.handshake_code(HEAP));
+    const code = this.#withSlot(() => core.handshake_code(HEAP));
     if (code === Code.Done || code === Code.NeedMore) return;
-    const offset = this.#visit(() => core.handshake_offset(HEAP));
+    const offset = this.#withSlot(() => core.handshake_offset(HEAP));
     throw new HandshakeError(Code[code], offset, messageOf(code));
   }
 
-  /** Lends the slot to the instance for as long as `work` runs. */
-  #visit<T>(work: (memory: Uint8Array) => T): T {
+  /** Copies the slot to the instance's memory while `work` runs. */
+  #withSlot<T>(work: (memory: Uint8Array) => T): T {
     const memory = heap(this.#slot.length + (core.handshake_answer_max.value as number));
     memory.set(this.#slot);
     const result = work(memory);

@@ -1,13 +1,13 @@
-// The imports that preview1 lacks: sockets that are opened and connected here, and descriptors that
-// are passed on. docs/abi.md specifies them; native/shim implements them. The file's name is the
-// name of the import module.
+// The imports that preview1 lacks: opening and connecting sockets, and passing descriptors.
+// docs/abi.md specifies them; native/shim implements them. The file's name is the name of the import
+// module.
 
 import { fd, timestamp } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 
 type ptr<T> = usize;
 
-// Each answers preview1's errno, as a u32: AssemblyScript takes nobody's word for the upper half of a
-// u16, and would clear it wherever one is compared.
+// Each returns an errno of preview1, as a u32: AssemblyScript does not trust the upper half of a u16
+// result, and clears it at each comparison.
 
 export type socktype = u32;
 
@@ -15,24 +15,24 @@ export namespace socktype {
   export const STREAM: socktype = 6;
 }
 
-/** What relay asks of the socket's sending side at the end of the input. */
+/** Options of sock_relay. */
 export type relayflags = u32;
 
 export namespace relayflags {
-  /** Shut it down, so that the peer sees an end of file. */
+  /** At the end of the input, shut the socket down for writing: the peer sees an end of file. */
   export const HALF_CLOSE: relayflags = 1;
 }
 
-/** How a relay has ended. */
+/** The result of a relay. */
 @unmanaged
 export class relay_end {
-  /** The descriptor that something went wrong with. */
+  /** The descriptor that failed. */
   fd: fd;
-  /** What went wrong, SUCCESS where nothing did. */
+  /** Its errno; SUCCESS if none failed. */
   error: u32;
 }
 
-/** A log that has been opened. */
+/** An open log. */
 @unmanaged
 export class log_file {
   fd: fd;
@@ -40,7 +40,7 @@ export class log_file {
   process: u32;
 }
 
-/** Open a file to append a log to, and make it if it is not there. */
+/** Open a file to append a log to, and create it if it does not exist. */
 export declare function log_open(
   /** Input: The path. */
   path: ptr<u8>,
@@ -52,23 +52,23 @@ export declare function log_open(
 
 /** Open a socket. */
 export declare function sock_open(
-  /** Input: The address family, of Family in code.ts. */
+  /** Input: The address family, of Family in codes.ts. */
   family: u32,
-  /** Input: The type, with the numbers that preview1 gives the types of files. */
+  /** Input: The type, by the numbers of preview1's filetype. */
   type: socktype,
   /** Output: The socket. */
   socket: ptr<fd>,
 ): u32;
 
-/** Connect a socket, waiting no longer than the deadline. */
+/** Connect a socket, and wait no longer than the deadline. */
 export declare function sock_connect(
   /** Input: A socket that sock_open has given. */
   socket: fd,
-  /** Input: The address: u16 family, and what the family has. */
+  /** Input: The address: u16 family, then what the family defines. */
   address: ptr<u8>,
   /** Input: The length of the address in bytes. */
   address_len: usize,
-  /** Input: The time on the monotonic clock, in nanoseconds, at which to give up; 0 for never. */
+  /** Input: The time on the monotonic clock, in nanoseconds, of the deadline; 0 for none. */
   deadline: timestamp,
 ): u32;
 
@@ -80,21 +80,21 @@ export declare function sock_addr_local(
   address: ptr<u8>,
   /** Input: How many bytes of it are wanted. */
   address_cap: usize,
-  /** Output: The length that the address has, whatever part of it was wanted. */
+  /** Output: The length of the whole address. */
   address_len: ptr<usize>,
 ): u32;
 
-/** Pass bytes on both ways between a connected socket and two descriptors, until both have ended. */
+/** Relay bytes between a connected socket and two descriptors, until both directions have ended. */
 export declare function sock_relay(
   /** Input: The socket. */
   socket: fd,
-  /** Input: What is read and sent. */
+  /** Input: The descriptor whose bytes are sent. */
   input: fd,
-  /** Input: What is received is written here. */
+  /** Input: The descriptor that received bytes are written to. */
   output: fd,
-  /** Input: Of relayflags. */
+  /** Input: The options. */
   flags: relayflags,
-  /** Output: How it has ended. */
+  /** Output: The result. */
   end: ptr<relay_end>,
 ): u32;
 

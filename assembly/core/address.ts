@@ -1,20 +1,20 @@
 // ADDRESS [PORT [NAME]] → a socket address. docs/addresses.md has the grammar.
 //
 // Rules
-// 1. Text is bytes: nothing is decoded, and a path arrives in the socket address as it was written.
-// 2. The result stands in a record of the caller's, of `ADDRESS_SIZE` bytes, 4-aligned; the text
-//    and the record do not overlap. Nothing is kept between calls.
-// 3. Whatever the text, the answer is a code. After Done all of the record is valid; after a failure
-//    `argument`, `offset` and `port`, and `scheme` unless the code is UnknownAddress; after Fault
-//    nothing was written.
+// 1. Text is bytes: nothing is decoded, and a path is in the socket address as it was written.
+// 2. The result is in a record of the caller's, of `ADDRESS_SIZE` bytes, 4-aligned; the text and the
+//    record do not overlap. Nothing is kept between calls.
+// 3. Every text gives a code. After Done all of the record is valid; after a failure `argument`,
+//    `offset` and `port`, and `scheme` unless the code is UnknownAddress; after Fault nothing was
+//    written.
 //
 // The record, little-endian:
 //
 //    0  u32  scheme     Scheme
-//    4  u32  port       0 to 2^32 - 2; 22 where the address has no port
+//    4  u32  port       0 to 2^32 - 2; 22 if the address has no port
 //    8  u32  cid        0 to 2^32 - 2, for Scheme.Vsock
-//   12  u32  argument   Argument: which one was taken (Address, Name), or which one is wrong
-//   16  u32  offset     the byte within it that is wrong
+//   12  u32  argument   Argument: the one that was taken (Address, Name), or that is wrong
+//   16  u32  offset     of the wrong byte within it
 //   20  u32  length     of the socket address
 //   24  u8[] the socket address, as socket_shim_v1's sock_connect takes it (docs/abi.md):
 //            u16 family 3 and the path, without a NUL behind it; or a NUL and the abstract name;
@@ -28,7 +28,7 @@ export const PATH_MAX: usize = 4095;
 const ABSTRACT_MAX: usize = 107;
 const DEFAULT_PORT: u32 = 22;
 
-/** Those of Scheme from 1 on, in its order. */
+/** The names of Scheme from 1 on, in its order. */
 const SCHEMES = "unix unix-abstract vsock vsock-mux";
 /** CIDs 0, 1 and 2: VMADDR_CID_HYPERVISOR, VMADDR_CID_LOCAL and VMADDR_CID_HOST. */
 const CIDS = "hypervisor local host";
@@ -38,7 +38,7 @@ const ANY: u64 = 0xffff_ffff;
 
 const OF_PATH: usize = Field.SocketAddress + 2;
 
-/** A whole number of 4-byte words, so that records can stand in a row. */
+/** A whole number of 4-byte words, so that records can be in an array. */
 export const ADDRESS_SIZE: usize = (OF_PATH + PATH_MAX + 3) & ~3;
 
 export function schemeOf(record: usize): Scheme {
@@ -68,11 +68,11 @@ export function familyOf(record: usize): u16 {
 /**
  * Parses a command line's ADDRESS, PORT and NAME into `record`.
  *
- * @param record where the result goes: ADDRESS_SIZE bytes
+ * @param record the result: ADDRESS_SIZE bytes
  * @param address,addressLength the ADDRESS
- * @param port,portLength the PORT; a pointer of 0 means that there is none
- * @param name,nameLength ssh's %n; a pointer of 0 means that there is none
- * @returns Done, Fault, or one of UnknownAddress to NulByte in code.ts
+ * @param port,portLength the PORT; a null pointer means absent
+ * @param name,nameLength ssh's %n; a null pointer means absent
+ * @returns Done, Fault, or one of UnknownAddress to NulByte in codes.ts
  */
 export function parseAddress(
   record: usize,
@@ -109,7 +109,7 @@ export function parseAddress(
   if (scheme == Scheme.Vsock) {
     code = parseCid(record, address, rest, end);
   } else {
-    // Only here do capitals matter, and ADDRESS may have lost them; NAME has them at the same place.
+    // Capitals matter only here. ADDRESS may have lost them; NAME has them at the same place.
     const written = isLowerCaseOf(address, addressLength, name, nameLength) ? name : address;
     if (written == name) store<u32>(record, Argument.Name, Field.Argument);
     rest += written - address;
@@ -124,10 +124,9 @@ export function parseAddress(
 }
 
 /**
- * Puts a path into `record` as its socket address, byte for byte: what another part of the command
- * line says that `.host` stands for.
+ * Sets the socket address of `record` to a path, byte for byte: the option for `.host`.
  *
- * @param length 1 to PATH_MAX, which whoever has read the option has seen to
+ * @param length 1 to PATH_MAX, checked by the caller
  */
 export function setHostPath(record: usize, path: usize, length: usize): void {
   memory.copy(record + OF_PATH, path, length);
@@ -144,7 +143,7 @@ function wrongPort(record: usize, code: Code, offset: usize): Code {
   return wrong(record, code, offset);
 }
 
-/** ssh lower-cases the host's name on its way into %h, and leaves %n alone (ssh_config(5), TOKENS). */
+/** ssh converts %h to lower case, but not %n (ssh_config(5), TOKENS). */
 function isLowerCaseOf(lower: usize, lowerLength: usize, name: usize, nameLength: usize): bool {
   if (name == 0 || lowerLength != nameLength) return false;
   for (let i: usize = 0; i < nameLength; i++) {
@@ -185,11 +184,11 @@ function isRooted(at: usize, end: usize, escaped: bool): bool {
   if (at == end) return false;
   const byte = load<u8>(at);
   if (byte == SLASH) return true;
-  // `%` stands for `/`, `%%` for `%`.
+  // `%` means `/`, `%%` means `%`.
   return escaped && byte == PERCENT && (at + 1 == end || load<u8>(at + 1) != PERCENT);
 }
 
-/** Copies what is left behind the `length` bytes that the path has, undoing the `%`. */
+/** Appends the rest of the text to the `length` bytes that the path has, and unescapes `%`. */
 function copyName(
   record: usize,
   text: usize,

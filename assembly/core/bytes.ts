@@ -1,9 +1,9 @@
-// Bytes and numbers as text, for the parser and the command alike. Nothing here allocates, and
-// nothing reads outside [at, end).
+// Bytes and numbers as text, for the parser and the command. Nothing here allocates, and nothing
+// reads outside [at, end).
 //
 // String literals: the build turns each one in assembly/ into the address of its ASCII bytes with a
-// NUL behind them (scripts/asc/ascii-literals.mjs). So a `string` here is a pointer, good for
-// `changetype<usize>` and nothing else: it has no `length`, and no method of String works on it.
+// NUL behind them (scripts/asc/ascii-literals.mjs). So a `string` is a pointer, for
+// `changetype<usize>` only: it has no `length`, and no method of String works on it.
 
 export const SPACE: u8 = 0x20;
 export const SLASH: u8 = 0x2f;
@@ -14,16 +14,16 @@ export const DIGIT_0: u8 = 0x30;
 
 const U32_MAX: u64 = 0xffff_ffff;
 
-/** What `decimal` answers where there is no number. Both lie above every u32. */
+/** What `decimal` returns if there is no number. Both are above every u32. */
 export const NOT_DECIMAL: u64 = 0x1_0000_0000;
 export const TOO_LARGE: u64 = 0x2_0000_0000;
 
-/** Where the last `decimal` stopped: behind a number, or at the byte that cannot stand there. */
+/** Where the last `decimal` stopped: behind the number, or at the first wrong byte. */
 export let decimalEnd: usize = 0;
 
 /**
  * Reads a strict decimal u32 from the front of [at, end): one or more digits, no sign, no space, no
- * leading zero. What follows the digits is the caller's matter: it looks at `decimalEnd`.
+ * leading zero. The caller checks at `decimalEnd` what follows the digits.
  *
  * @returns the value; NOT_DECIMAL without a digit or with a leading zero; TOO_LARGE above 2^32 - 1.
  */
@@ -42,7 +42,7 @@ export function decimal(at: usize, end: usize): u64 {
   return at == first ? NOT_DECIMAL : value;
 }
 
-/** Writes a number in decimal, and answers where it ends. */
+/** Writes a number in decimal, and returns its end. */
 export function putDecimal(at: usize, value: u64): usize {
   let scale: u64 = 1;
   while (value / scale > 9) scale *= 10;
@@ -50,15 +50,15 @@ export function putDecimal(at: usize, value: u64): usize {
   return at;
 }
 
-/** Whether [at, at + length) lies within the part of the memory that is not the module's own. */
+/** Whether [at, at + length) is within the memory, behind the module's own data. */
 export function inMemory(at: usize, length: usize): bool {
   return at >= __heap_base && <u64>at + <u64>length <= (<u64>memory.size()) << 16;
 }
 
 /**
- * Which of `words`, between which there are spaces, [at, at + length) is.
+ * The index of [at, at + length) among `words`, which are separated by spaces.
  *
- * @returns 0 for the first, and so on; -1 where it is none of them
+ * @returns 0 for the first, and so on; -1 if it is none of them
  */
 export function indexOf(words: string, at: usize, length: usize): i32 {
   let word = changetype<usize>(words);
@@ -73,12 +73,12 @@ export function indexOf(words: string, at: usize, length: usize): i32 {
   }
 }
 
-/** Whether [at, at + length) holds exactly `text`, which has no space. */
+/** Whether [at, at + length) is equal to `text`, which has no space. */
 export function equals(at: usize, length: usize, text: string): bool {
   return indexOf(text, at, length) == 0;
 }
 
-/** What OpenSSH's lower-casing of %h makes of a byte. */
+/** A byte in lower case, as OpenSSH converts %h. */
 export function lowerCase(byte: u8): u8 {
   return byte - 0x41 < 26 ? byte | 0x20 : byte;
 }

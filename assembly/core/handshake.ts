@@ -1,22 +1,22 @@
 // The handshake with a hybrid-vsock multiplexer (Firecracker docs/vsock.md, cloud-hypervisor
-// docs/vsock.md): the client asks `CONNECT <port>\n`, the multiplexer answers `OK <number>\n`, and
+// docs/vsock.md): the client sends `CONNECT <port>\n`, the multiplexer replies `OK <number>\n`, and
 // from then on the connection carries the guest's bytes.
 //
 // Rules
-// 1. Nothing here does I/O or knows the time. The host tells what has happened (bytes, end of file,
-//    a passed deadline) and is told what that means.
-// 2. The request leaves in one write. Multiplexers read a command once: Firecracker drops a
-//    connection whose CONNECT comes in pieces, and forwards what stands behind its `\n`.
-// 3. No byte behind the answer's `\n` is consumed, ever: it is the guest's, whose SSH banner may
-//    lie in the same segment. The host looks first (MSG_PEEK), then takes what was consumed.
-// 4. Everything a handshake knows stands in its slot, HANDSHAKE_SIZE bytes of the caller's. So one
-//    instance holds as many handshakes as its memory has room for, and none costs an allocation.
-// 5. A handshake that has ended stays as it ended: later events change nothing, consume nothing.
+// 1. No I/O and no time here. The host reports events (bytes, end of file, a passed deadline) and gets
+//    a code.
+// 2. The request is sent in one write. Multiplexers read a command once: Firecracker drops a
+//    connection whose CONNECT comes in pieces, and forwards the bytes behind its `\n`.
+// 3. No byte behind the reply's `\n` is ever consumed: it is the guest's, whose SSH banner may be in
+//    the same segment. The host peeks first (MSG_PEEK), then takes the bytes that were consumed.
+// 4. All state of a handshake is in its slot, HANDSHAKE_SIZE bytes of the caller's. So one instance
+//    holds as many handshakes as its memory has room for, and none needs an allocation.
+// 5. After the end of a handshake, later events change nothing and consume nothing.
 //
 // Theory of operation
-//   The answer is a regular language, `OK [0-9]{1,10}\n` with a value of at most 2^32 - 1, so its
-//   recogniser is a state for each place in the line and one number. How the bytes are cut into
-//   segments cannot matter, because no state looks at more than one byte.
+//   The reply is a regular language, `OK [0-9]{1,10}\n` with a value of at most 2^32 - 1, so it is
+//   parsed with a state for each place in the line and one number. It makes no difference how the
+//   bytes are split into segments, because no state looks at more than one byte.
 //
 //   state    | event             | next    | code
 //   ---------+-------------------+---------+---------------------------------
@@ -30,7 +30,7 @@
 //   Digits   | `0` to `9`, to 10 | Digits  | NeedMore, or NumberOutOfRange
 //            | `\n`              | Open    | Done
 //   LetterO  | end of file       | Failed  | EndOfFile
-//            | deadline          | Failed  | Silence
+//            | deadline          | Failed  | ReplyTimeout
 //   LetterK to Digits, end of file| Failed | EndWithinLine
 //                      deadline  | Failed  | ReplyTimeoutWithinLine
 //                      any other byte      | Failed  | BadLine (LetterO too)
@@ -41,9 +41,9 @@
 //    0  u8   state
 //    1  u8   length   of the request
 //    2  u16  code     Code of the state
-//    4  u32  offset   bytes of the answer consumed; on BadLine and NumberOutOfRange, the place of
-//                     the byte that is wrong
-//    8  u32  number   what the answer's digits say
+//    4  u32  offset   bytes of the reply consumed; after BadLine and NumberOutOfRange, the offset of
+//                     the wrong byte
+//    8  u32  number   the value of the reply's digits
 
 import { DIGIT_0, inMemory, putDecimal } from "./bytes";
 import { Code } from "../codes";
@@ -71,7 +71,7 @@ export const HANDSHAKE_SIZE: usize = 12;
 /** `CONNECT 4294967295\n` */
 export const REQUEST_MAX: usize = 19;
 /** `OK 4294967295\n` */
-export const ANSWER_MAX: u32 = 14;
+export const REPLY_MAX: u32 = 14;
 const PREFIX: u32 = 3;
 const DIGITS_MAX: u32 = 10;
 
@@ -80,9 +80,9 @@ const NEWLINE: u8 = 0x0a;
 /**
  * Starts a handshake for `port` in `slot`, and writes its request, 10 to 19 bytes, to `request`.
  *
- * @param slot HANDSHAKE_SIZE bytes, whatever they hold
+ * @param slot HANDSHAKE_SIZE bytes of any content
  * @param request REQUEST_MAX bytes
- * @returns the request's length; 0 where slot or request do not lie within the memory
+ * @returns the request's length; 0 if slot or request is not within the memory
  */
 export function begin(slot: usize, port: u32, request: usize): u32 {
   if (!inMemory(slot, HANDSHAKE_SIZE) || !inMemory(request, REQUEST_MAX)) return 0;
@@ -98,7 +98,7 @@ export function begin(slot: usize, port: u32, request: usize): u32 {
   return length;
 }
 
-/** Event: one write has taken `count` bytes of the request. */
+/** Event: one write has sent `count` bytes of the request. */
 export function sent(slot: usize, count: u32): void {
   if (stateOf(slot) != State.Request) return;
   if (count == load<u8>(slot, OF_REQUEST_LENGTH)) enter(slot, State.LetterO, Code.NeedMore);
@@ -108,55 +108,55 @@ export function sent(slot: usize, count: u32): void {
 /**
  * Event: the bytes [at, at + length) have arrived and are still in the socket.
  *
- * @returns how many of them are the handshake's: the host takes so many off the socket, no more.
- *   0 where [at, at + length) does not lie within the memory
+ * @returns how many of them belong to the handshake: the host takes exactly these from the socket.
+ *   0 if [at, at + length) is not within the memory
  */
 export function receive(slot: usize, at: usize, length: u32): u32 {
-  if (!awaitsAnswer(slot) || !inMemory(at, length)) return 0;
+  if (!awaitsReply(slot) || !inMemory(at, length)) return 0;
   const before = offsetOf(slot);
-  for (let i: u32 = 0; i < length && awaitsAnswer(slot); i++) step(slot, load<u8>(at + i));
+  for (let i: u32 = 0; i < length && awaitsReply(slot); i++) step(slot, load<u8>(at + i));
   return offsetOf(slot) - before;
 }
 
 /** Event: the peer has closed, and every byte before that has been consumed. */
 export function endOfFile(slot: usize): void {
-  if (!awaitsAnswer(slot)) return;
+  if (!awaitsReply(slot)) return;
   const early = stateOf(slot) == State.LetterO;
   enter(slot, State.Failed, early ? Code.EndOfFile : Code.EndWithinLine);
 }
 
-/** Event: the time that the host gives a handshake has passed. */
+/** Event: the host's deadline for the handshake has passed. */
 export function deadline(slot: usize): void {
-  if (!awaitsAnswer(slot)) return;
+  if (!awaitsReply(slot)) return;
   const early = stateOf(slot) == State.LetterO;
   enter(slot, State.Failed, early ? Code.ReplyTimeout : Code.ReplyTimeoutWithinLine);
 }
 
-/** How it stands: NeedMore, Done, or why it has failed. Fault for a slot outside the memory. */
+/** NeedMore, Done, or the reason of the failure. Fault for a slot outside the memory. */
 export function codeOf(slot: usize): Code {
   return inMemory(slot, HANDSHAKE_SIZE) ? load<u16>(slot, OF_CODE) : Code.Fault;
 }
 
-/** Bytes of the answer consumed so far. */
+/** Bytes of the reply consumed so far. */
 export function offsetOf(slot: usize): u32 {
   return inMemory(slot, HANDSHAKE_SIZE) ? load<u32>(slot, OF_OFFSET) : 0;
 }
 
-/** The number in the answer: a port of the multiplexer's choice. Valid once Done. */
+/** The number in the reply: a port that the multiplexer has chosen. Valid after Done. */
 export function numberOf(slot: usize): u32 {
   return inMemory(slot, HANDSHAKE_SIZE) ? load<u32>(slot, OF_NUMBER) : 0;
 }
 
-/** The most bytes that the rest of the answer can have: no need to look at more. */
+/** The greatest length of the rest of the reply. */
 export function wantedBy(slot: usize): u32 {
-  return awaitsAnswer(slot) ? ANSWER_MAX - offsetOf(slot) : 0;
+  return awaitsReply(slot) ? REPLY_MAX - offsetOf(slot) : 0;
 }
 
 function stateOf(slot: usize): State {
   return inMemory(slot, HANDSHAKE_SIZE) ? load<u8>(slot, OF_STATE) : State.Idle;
 }
 
-function awaitsAnswer(slot: usize): bool {
+function awaitsReply(slot: usize): bool {
   const state = stateOf(slot);
   return state >= State.LetterO && state <= State.Digits;
 }
@@ -166,7 +166,7 @@ function enter(slot: usize, state: State, code: Code): void {
   store<u16>(slot, <u16>code, OF_CODE);
 }
 
-/** One byte of the answer: it is consumed unless it cannot stand there. */
+/** Consumes one byte of the reply if it is allowed there. */
 function step(slot: usize, byte: u32): void {
   const offset = load<u32>(slot, OF_OFFSET);
   const state = stateOf(slot);

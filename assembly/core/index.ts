@@ -1,11 +1,10 @@
-// core.wasm: the parser and the handshake alone, with zero imports, for whoever embeds or fuzzes
-// them. Names, pointers, codes and nothing else: what they mean stands where they are written,
-// docs/abi.md has it for other hosts.
+// core.wasm: the parser and the handshake without imports, to embed or fuzz them. The names are those
+// of docs/abi.md.
 
 export { ADDRESS_SIZE as address_size, parseAddress as address_parse } from "./address";
 export {
-  ANSWER_MAX as handshake_answer_max,
   HANDSHAKE_SIZE as handshake_size,
+  REPLY_MAX as handshake_answer_max,
   REQUEST_MAX as handshake_request_max,
   begin as handshake_begin,
   codeOf as handshake_code,
@@ -18,7 +17,7 @@ export {
   wantedBy as handshake_wanted,
 } from "./handshake";
 
-/** Where the module's own data ends: all memory from here on is the host's. */
+/** The end of the module's own data: all memory from here on is the host's. */
 export function heap(): usize {
   return __heap_base;
 }

@@ -1,20 +1,20 @@
-// The words of SSH_VSOCK_PROXY_OPTIONS, by a shell's rules without its substitutions: blanks (space,
-// tab, newline) separate words; '...' holds everything as it is; "..." holds blanks, and there as
-// outside of quotes a backslash takes the next byte as it is. docs/options.md tells it to people.
+// The words of SSH_VSOCK_PROXY_OPTIONS, by a shell's rules without its substitutions (docs/options.md):
+// blanks (space, tab, newline) separate words; '...' quotes everything; "..." quotes all but the
+// backslash, which quotes the next byte, as it does outside of quotes.
 
 const DOUBLE_QUOTE: u32 = 0x22;
 const SINGLE_QUOTE: u32 = 0x27;
 const BACKSLASH: u32 = 0x5c;
 
-/** What `splitWords` answers for a quote that is not closed, or a backslash without a byte. */
+/** What `splitWords` returns if a quote is not closed, or no byte follows a backslash. */
 export const BAD_QUOTING: i32 = -1;
 
 /**
- * Splits the text at `from`, which ends with a NUL, into words. They are written over it, each with
- * a NUL behind it: no word is longer than what it is written as.
+ * Splits the text at `from`, which ends with a NUL, into words. They overwrite the text, each with a
+ * NUL behind it: no word is longer than its quoted form.
  *
- * @param pointers where a u32 pointer to each word goes: room for one for every second byte
- * @returns how many words there are, or BAD_QUOTING
+ * @param pointers receives a u32 pointer to each word: room for one per two bytes of the text
+ * @returns the number of words, or BAD_QUOTING
  */
 export function splitWords(from: usize, pointers: usize): i32 {
   let to = from;
@@ -42,7 +42,7 @@ export function splitWords(from: usize, pointers: usize): i32 {
       }
     }
     if (quote != 0) return BAD_QUOTING;
-    // The byte that ends the word, before it is written over.
+    // The NUL may overwrite the byte that ends the word, so that is read first.
     if (load<u8>(from) != 0) from++;
     store<u8>(to++, 0);
   }
