@@ -30,7 +30,7 @@ import {
   sent,
   wantedBy,
 } from "../core/handshake";
-import { Failure, connectFailure, failed, handshakeFailure, waitFailure } from "./errors";
+import { DONE, Result, connectFailure, failed, handshakeFailure, waitFailure } from "./errors";
 import { receive, send, transferred, waitFor } from "./io";
 import { addressRecord, handshakeSlot, ioBuffer } from "./memory";
 
@@ -39,10 +39,10 @@ export const SOCKET = memory.data(4, 4);
 
 const RECEIVE = "sock_recv";
 
-export function openSocket(): Failure | null {
+export function openSocket(): Result {
   const error = sock_open(familyOf(addressRecord), socktype.STREAM, SOCKET);
   return error == errno.SUCCESS
-    ? null
+    ? DONE
     : connectFailure(error, schemeOf(addressRecord), "sock_open");
 }
 
@@ -56,22 +56,22 @@ export function closeSocket(): void {
  * @param until when to return a failure by TIMEDOUT, after which another call goes on connecting;
  *   monotonic clock, nanoseconds
  */
-export function connect(until: u64): Failure | null {
+export function connect(until: u64): Result {
   const socketAddress = socketAddressOf(addressRecord);
   const length = socketAddressLengthOf(addressRecord);
   const error = sock_connect(load<u32>(SOCKET), socketAddress, length, until);
   return error == errno.SUCCESS
-    ? null
+    ? DONE
     : connectFailure(error, schemeOf(addressRecord), "sock_connect");
 }
 
 /** Sends the request to the multiplexer, and begins the handshake in handshakeSlot. */
-export function sendRequest(deadline: u64): Failure | null {
+export function sendRequest(deadline: u64): Result {
   const length = begin(handshakeSlot, portOf(addressRecord), ioBuffer);
   const error = send(load<u32>(SOCKET), length, 0, deadline);
   if (error != errno.SUCCESS) return handshakeFailure(error, "sock_send");
   sent(handshakeSlot, transferred());
-  return null;
+  return DONE;
 }
 
 /**
@@ -79,9 +79,9 @@ export function sendRequest(deadline: u64): Failure | null {
  *
  * @param until when to return at the latest, though nothing may have come: the deadline or earlier
  * @param deadline when the handshake fails
- * @returns a failed call; null where handshakeSlot says how far the handshake is
+ * @returns a call that failed; or Done, and handshakeSlot has the state of the handshake
  */
-export function readReply(until: u64, deadline: u64): Failure | null {
+export function readReply(until: u64, deadline: u64): Result {
   const socket = load<u32>(SOCKET);
   let error = waitFor(socket, eventtype.FD_READ, until);
   const expired = error == errno.TIMEDOUT;
@@ -89,13 +89,13 @@ export function readReply(until: u64, deadline: u64): Failure | null {
   error = receive(socket, wantedBy(handshakeSlot), riflags.PEEK);
   if (error == errno.AGAIN) {
     if (expired && until == deadline) deadlinePassed(handshakeSlot);
-    return null;
+    return DONE;
   }
   if (error != errno.SUCCESS) return handshakeFailure(error, RECEIVE);
   const seen = transferred();
   if (seen == 0) {
     endOfFile(handshakeSlot);
-    return null;
+    return DONE;
   }
 
   let own = parseReply(handshakeSlot, ioBuffer, seen);
@@ -105,5 +105,5 @@ export function readReply(until: u64, deadline: u64): Failure | null {
     if (transferred() == 0) return failed(Code.EndWithinLine);
     own -= transferred();
   }
-  return null;
+  return DONE;
 }

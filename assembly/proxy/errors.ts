@@ -1,32 +1,33 @@
-// Failures: what the command knows of one, and which code an errno of which call means. An errno that
-// is in no table is a SystemError, which is printed with its number.
+// What a step of the command returns, and the code that an errno means, which depends on the call. An
+// errno that is in no table is a SystemError, which is printed with its number.
 
 import { errno, fd } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { Code, Scheme } from "../codes";
 import { Text } from "./memory";
 
-/** Why the command fails: all that its message says. */
+/** The result of a step: Done, or a failure and all that its message says. */
 @unmanaged
-export class Failure {
+export class Result {
   code: Code;
   /** The errno that the code is made of, SUCCESS for none, and the call that returned it. */
   errno: u32;
   call: string;
-  /** The option or argument that is wrong; null if the failure is about the address. */
-  subject: Text | null;
-  /** The option's value, if that is the next argument. */
-  value: Text | null;
+  /** The option or argument that is wrong; NO_TEXT if the failure is about the address. */
+  subject: Text;
+  /** The option's value, if that is the next argument; otherwise NO_TEXT. */
+  value: Text;
 }
 
+export const NO_TEXT = changetype<Text>(memory.data(offsetof<Text>(), 4));
+
+/** Its code is Done. */
+export const DONE = changetype<Result>(memory.data(offsetof<Result>(), 4));
+
 /** One record is enough: a failure ends the process, or is over when the next attempt begins. */
-const failure = changetype<Failure>(memory.data(offsetof<Failure>(), 4));
+const failure = changetype<Result>(memory.data(offsetof<Result>(), 4));
 
 /** A failure that comes from no call. */
-export function failed(
-  code: Code,
-  subject: Text | null = null,
-  value: Text | null = null,
-): Failure {
+export function failed(code: Code, subject: Text = NO_TEXT, value: Text = NO_TEXT): Result {
   failure.code = code;
   failure.errno = errno.SUCCESS;
   failure.call = "";
@@ -122,12 +123,12 @@ const STDOUT = memory.data<u16>([
 ]);
 
 /** A failure of poll_oneoff. */
-export function waitFailure(error: u32): Failure {
+export function waitFailure(error: u32): Result {
   return callFailed(ANY_CALL, error, "poll_oneoff", Code.SystemError);
 }
 
 /** A failure of sock_open or sock_connect. */
-export function connectFailure(error: u32, scheme: Scheme, call: string): Failure {
+export function connectFailure(error: u32, scheme: Scheme, call: string): Result {
   const table =
     scheme == Scheme.Vsock
       ? VSOCK_CONNECT
@@ -138,24 +139,24 @@ export function connectFailure(error: u32, scheme: Scheme, call: string): Failur
 }
 
 /** A failure of sock_send or sock_recv during the handshake. */
-export function handshakeFailure(error: u32, call: string): Failure {
+export function handshakeFailure(error: u32, call: string): Result {
   return callFailed(HANDSHAKE, error, call, Code.SystemError);
 }
 
 /** A failure of sock_send_fds. */
-export function fdPassingFailure(error: u32): Failure {
+export function fdPassingFailure(error: u32): Result {
   return callFailed(FD_PASSING, error, "sock_send_fds", Code.SystemError);
 }
 
 /** A failure of log_open. */
-export function logFailure(error: u32, path: Text): Failure {
+export function logFailure(error: u32, path: Text): Result {
   const failure = callFailed(ANY_CALL, error, "log_open", Code.NoLogFile);
   failure.subject = path;
   return failure;
 }
 
 /** A failure of sock_relay, at the socket, descriptor 0 or descriptor 1. */
-export function relayFailure(error: u32, descriptor: fd): Failure {
+export function relayFailure(error: u32, descriptor: fd): Result {
   const isSocket = descriptor > 1;
   const table = isSocket ? RELAY : descriptor == 0 ? ANY_CALL : STDOUT;
   const otherwise: Code = isSocket ? Code.SystemError : Code.StdinFailed + descriptor;
@@ -178,7 +179,7 @@ export function needsErrno(code: Code): bool {
   return code == Code.SystemError || (code >= Code.StdinFailed && code <= Code.NoLogFile);
 }
 
-function callFailed(table: usize, error: u32, call: string, otherwise: Code): Failure {
+function callFailed(table: usize, error: u32, call: string, otherwise: Code): Result {
   const failure = failed(codeOf(table, error, otherwise));
   failure.errno = error;
   failure.call = call;

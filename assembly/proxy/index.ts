@@ -1,6 +1,6 @@
 // proxy.wasm: the whole ProxyCommand. Arguments → address → socket → handshake → fd passing or relay,
-// each step a function below, in that order. A step that fails returns a Failure; `fail` prints it
-// and ends the process.
+// each step a function below, in that order. A step returns a Result; `fail` prints a failure and ends
+// the process.
 //
 // Rules
 // 1. stdout belongs to ssh: the one byte of fd passing, or the relayed bytes. Messages go to stderr.
@@ -24,7 +24,8 @@ import { argumentOf, parseAddress, schemeOf, setHostPath } from "../core/address
 import { codeOf } from "../core/handshake";
 import { SOCKET, closeSocket, connect, openSocket, readReply, sendRequest } from "./connect";
 import {
-  Failure,
+  DONE,
+  Result,
   failed,
   fdPassingFailure,
   isRetryable,
@@ -78,10 +79,10 @@ main();
 
 function main(): void {
   startClock();
-  const failure = parseArguments();
-  if (action != Action.Connect && failure == null) printText(action == Action.Help);
+  const result = parseArguments();
+  if (action != Action.Connect && result.code == Code.Done) printText(action == Action.Help);
   if (logFile.at != 0) openLogFile();
-  if (failure != null) fail(failure);
+  if (result.code != Code.Done) fail(result);
   parseTarget();
   const relays = selectMode() == Mode.Relay;
   const deadline = connectWithRetry();
@@ -146,72 +147,72 @@ function connectWithRetry(): u64 {
   while (true) {
     explain(Code.Connecting, wait == 0 ? timeout : min(timeout, end - now()));
     const deadline = min(now() + timeout, end);
-    const failure = attempt(deadline);
-    if (failure == null) {
+    const result = attempt(deadline);
+    if (result.code == Code.Done) {
       endProgress();
       return deadline;
     }
-    if (wait == 0 || !isRetryable(failure.code)) fail(failure, retried);
+    if (wait == 0 || !isRetryable(result.code)) fail(result, retried);
     const time = now();
-    if (time >= last) fail(failure, retried);
+    if (time >= last) fail(result, retried);
     pause = min(pause, last - time);
     retried = true;
-    explain(failure.code, pause);
-    showProgress(failure.code);
+    explain(result.code, pause);
+    showProgress(result.code);
     const interruption = sleepUntil(time + pause);
-    if (interruption != null) fail(interruption, retried);
-    if (now() >= end) fail(failure, retried);
+    if (interruption.code != Code.Done) fail(interruption, retried);
+    if (now() >= end) fail(result, retried);
     pause = min(pause << 1, PAUSE_MAX);
   }
 }
 
 /** Opens and connects a socket, with a multiplexer to the port. If that fails, there is no socket. */
-function attempt(deadline: u64): Failure | null {
-  let failure = openSocket();
-  if (failure != null) return failure;
-  failure = connectSocket(deadline);
-  if (failure == null) {
-    if (schemeOf(addressRecord) == Scheme.VsockMux) failure = shakeHands(deadline);
+function attempt(deadline: u64): Result {
+  let result = openSocket();
+  if (result.code != Code.Done) return result;
+  result = connectSocket(deadline);
+  if (result.code == Code.Done) {
+    if (schemeOf(addressRecord) == Scheme.VsockMux) result = shakeHands(deadline);
     else explain(Code.Connected);
   }
-  if (failure != null) closeSocket();
-  return failure;
+  if (result.code != Code.Done) closeSocket();
+  return result;
 }
 
-function connectSocket(deadline: u64): Failure | null {
+function connectSocket(deadline: u64): Result {
   while (true) {
     const until = min(deadline, progressDue);
-    const failure = connect(until);
-    if (failure == null || failure.errno != errno.TIMEDOUT) return failure;
+    const result = connect(until);
+    if (result.code == Code.Done || result.errno != errno.TIMEDOUT) return result;
     // The kernel may have a limit of its own, before `until`.
-    if (until == deadline || now() < until) return failure;
+    if (until == deadline || now() < until) return result;
     showProgress(Code.Connecting);
   }
 }
 
-function shakeHands(deadline: u64): Failure | null {
-  let failure = sendRequest(deadline);
-  if (failure != null) return failure;
+function shakeHands(deadline: u64): Result {
+  let result = sendRequest(deadline);
+  if (result.code != Code.Done) return result;
   if (codeOf(handshakeSlot) == Code.NeedMore) explain(Code.RequestSent);
   while (codeOf(handshakeSlot) == Code.NeedMore) {
     const until = min(deadline, progressDue);
-    failure = readReply(until, deadline);
-    if (failure != null) return failure;
+    result = readReply(until, deadline);
+    if (result.code != Code.Done) return result;
     if (until < deadline && now() >= until) showProgress(Code.RequestSent);
   }
   if (codeOf(handshakeSlot) != Code.Done) return failed(codeOf(handshakeSlot));
   explain(Code.ReplyReceived);
-  return null;
+  return DONE;
 }
 
 /** Waits for the next attempt; fails early if ssh has ended. */
-function sleepUntil(time: u64): Failure | null {
+function sleepUntil(time: u64): Result {
   let error = waitFor(STDOUT, eventtype.FD_READ, time);
   if (error == errno.SUCCESS) {
     if (hungUp()) return failed(Code.ClientGone);
     error = waitUntil(time);
   }
-  return error == errno.SUCCESS || error == errno.TIMEDOUT ? null : waitFailure(error);
+  return error == errno.SUCCESS || error == errno.TIMEDOUT ? DONE : waitFailure(error);
 }
 
 /** Passes the socket to ssh, with the one byte that carries it. ssh ignores its value. */

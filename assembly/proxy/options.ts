@@ -12,7 +12,7 @@ import {
 import { PATH_MAX } from "../core/address";
 import { DASH, NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "../core/bytes";
 import { Code } from "../codes";
-import { Failure, failed } from "./errors";
+import { DONE, NO_TEXT, Result, failed } from "./errors";
 import { ARGUMENTS, Text, reserve } from "./memory";
 import { BAD_QUOTING, splitWords } from "./shellwords";
 
@@ -100,7 +100,7 @@ class Words {
 const words = changetype<Words>(memory.data(offsetof<Words>(), 4));
 
 /** Reads the environment and the command line into the variables above. */
-export function parseArguments(): Failure | null {
+export function parseArguments(): Result {
   const argv = ARGUMENTS;
   if ((args_sizes_get(SIZES, SIZES + 4) | environ_sizes_get(SIZES + 8, SIZES + 12)) != 0) {
     return failed(Code.MemoryLimit);
@@ -118,35 +118,35 @@ export function parseArguments(): Failure | null {
   }
 
   for (let i: u32 = 0; i < variables; i++) {
-    const failure = parseVariable(load<u32>(environ + (i << 2)), pointers);
-    if (failure != null) return failure;
+    const result = parseVariable(load<u32>(environ + (i << 2)), pointers);
+    if (result.code != Code.Done) return result;
   }
 
   // A host need not pass even the program's name.
   words.next = argc == 0 ? texts : argv + 4;
   words.end = texts;
   words.inVariable = false;
-  const failure = parseOptions();
-  if (failure != null || action != Action.Connect) return failure;
+  const result = parseOptions();
+  if (result.code != Code.Done || action != Action.Connect) return result;
   if (words.next == words.end) return failed(Code.NoAddress);
   take(address);
   if (words.next < words.end) take(port);
   if (words.next < words.end) take(name);
-  if (words.next == words.end) return null;
+  if (words.next == words.end) return DONE;
   take(option);
   return failed(Code.TooManyArguments, option);
 }
 
 /** Reads one variable of the environment, and the options in it if it is the one that has some. */
-function parseVariable(variable: usize, pointers: usize): Failure | null {
+function parseVariable(variable: usize, pointers: usize): Result {
   let text = variable;
   while (load<u8>(text++) != EQUALS);
   const nameLength = text - 1 - variable;
   if (equals(variable, nameLength, "TERM")) {
     cursorMoves = load<u8>(text) != 0 && !equals(text, lengthOf(text), "dumb");
-    return null;
+    return DONE;
   }
-  if (!equals(variable, nameLength, VARIABLE)) return null;
+  if (!equals(variable, nameLength, VARIABLE)) return DONE;
 
   const count = splitWords(text, pointers);
   words.next = pointers;
@@ -157,25 +157,25 @@ function parseVariable(variable: usize, pointers: usize): Failure | null {
     option.inVariable = true;
     return failed(Code.BadQuoting, option);
   }
-  const failure = parseOptions();
-  if (failure != null) return failure;
+  const result = parseOptions();
+  if (result.code != Code.Done) return result;
   if (action == Action.Connect) {
-    if (words.next == words.end) return null;
+    if (words.next == words.end) return DONE;
     take(option);
   }
   return failed(Code.NotForVariable, option);
 }
 
 /** Reads options until the first word that is not one, or one that changes the action. */
-function parseOptions(): Failure | null {
+function parseOptions(): Result {
   while (words.next < words.end && action == Action.Connect) {
     if (load<u8>(load<u32>(words.next)) != DASH) break;
     take(option);
     if (equals(option.at, option.length, "--")) break;
-    const failure = parseOption();
-    if (failure != null) return failure;
+    const result = parseOption();
+    if (result.code != Code.Done) return result;
   }
-  return null;
+  return DONE;
 }
 
 function lengthOf(text: usize): usize {
@@ -192,7 +192,7 @@ function take(text: Text): void {
 }
 
 /** Reads `option` and the value that follows it. */
-function parseOption(): Failure | null {
+function parseOption(): Result {
   const end = option.at + option.length;
   let nameEnd = option.at;
   while (nameEnd < end && load<u8>(nameEnd) != EQUALS) nameEnd++;
@@ -203,7 +203,7 @@ function parseOption(): Failure | null {
   if (index < FIRST_WITH_VALUE) {
     if (hasValue) return failed(Code.UnwantedValue, option);
     setOption(index);
-    return null;
+    return DONE;
   }
   if (hasValue) {
     value.at = nameEnd + 1;
@@ -214,7 +214,7 @@ function parseOption(): Failure | null {
     take(value);
   }
   const code = parseValue(index);
-  return code == Code.Done ? null : failed(code, option, hasValue ? null : value);
+  return code == Code.Done ? DONE : failed(code, option, hasValue ? NO_TEXT : value);
 }
 
 function setOption(index: i32): void {

@@ -18,7 +18,7 @@ import {
 import { numberOf } from "../core/handshake";
 import { CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
 import { HELP, VERSION } from "../messages";
-import { Failure, needsErrno } from "./errors";
+import { NO_TEXT, Result, needsErrno } from "./errors";
 import { NEVER, now, transferred, waitToWrite, write } from "./io";
 import { appendStamp, log, writeLog } from "./log";
 import { addressRecord, handshakeSlot, line } from "./memory";
@@ -162,7 +162,7 @@ export function endProgress(): void {
  * @param retried whether there was more than one attempt, or was to be: then the message says how
  *   long the command has tried
  */
-export function fail(failure: Failure, retried: bool = false): void {
+export function fail(failure: Result, retried: bool = false): void {
   const code = failure.code;
   endProgress();
   const time = now() - start;
@@ -202,9 +202,9 @@ function finishMessage(toStderr: bool): void {
 }
 
 /** Appends what a failure is about, as the user wrote it; false if there is nothing yet. */
-function appendSubject(failure: Failure): bool {
+function appendSubject(failure: Result): bool {
   const subject = failure.subject;
-  if (subject == null) {
+  if (subject == NO_TEXT) {
     if (address.at == 0) return false;
     appendAddress();
     return true;
@@ -216,7 +216,7 @@ function appendSubject(failure: Failure): bool {
   }
   appendEscaped(subject.at, subject.length);
   const value = failure.value;
-  if (value != null) {
+  if (value != NO_TEXT) {
     append(" ");
     appendEscaped(value.at, value.length);
   }
