@@ -1,4 +1,4 @@
-// Which characters of foreign text (addresses, options) are printed as they are. The command and the
+// Which characters of untrusted text (addresses, options) are printed as they are. The command and the
 // library escape the others, so that no text can act on a terminal or look like another text.
 //
 // This file is read by both compilers, AssemblyScript's and TypeScript's.

@@ -14,7 +14,7 @@ export const DIGIT_0: u8 = 0x30;
 
 const U32_MAX: u64 = 0xffff_ffff;
 
-/** What `decimal` returns if there is no number. Both are above every u32. */
+/** The results of `decimal` if there is no number. Both are above every u32. */
 export const NOT_DECIMAL: u64 = 0x1_0000_0000;
 export const TOO_LARGE: u64 = 0x2_0000_0000;
 

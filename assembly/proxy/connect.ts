@@ -1,6 +1,5 @@
 // The steps of one attempt to connect: open a socket, connect it, and with a multiplexer exchange the
-// request and the reply. Each step is one call of index.ts, which knows the time and says between
-// two of them how far it is.
+// request and the reply. index.ts calls one after the other, and prints the progress in between.
 //
 // Rule: after connecting to a multiplexer, CONNECT is sent at once. Cloud Hypervisor has crashed on
 // clients that came and left without one (its issues 6621 and 6798). So everything that can be

@@ -6,8 +6,8 @@
 // 1. stdout belongs to ssh: the one byte of fd passing, or the relayed bytes. Messages go to stderr.
 // 2. One deadline covers an attempt, from its first system call to fd passing; another one covers
 //    all attempts.
-// 3. The schedule is here: when an attempt begins and ends, and when progress is shown meanwhile.
-//    Each wait below is told its end.
+// 3. The schedule is here: when an attempt begins and ends, and when progress is shown during it. The
+//    other modules only get the time at which to return.
 
 import {
   errno,

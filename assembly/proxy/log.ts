@@ -51,7 +51,7 @@ export function appendStamp(): void {
   append("] ");
 }
 
-/** Writes the line to the log, with its stamp. What the log does not take is lost. */
+/** Writes the line to the log, with its stamp. An error is ignored. */
 export function writeLog(): void {
   write(log, line, length);
 }

@@ -42,7 +42,7 @@ const enum Option {
 }
 const FIRST_WITH_VALUE: i32 = Option.Timeout;
 
-/** What the command is asked to do. */
+/** What the command does. */
 export const enum Action {
   Connect = 0,
   Help = 1,

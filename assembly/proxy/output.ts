@@ -25,7 +25,7 @@ export function beginLine(): void {
   untrustedLeft = UNTRUSTED_MAX;
 }
 
-/** Makes what the line has so far the part that is for the log only. */
+/** Ends the part of the line that is for the log only. */
 export function endStamp(): void {
   stampLength = length;
 }

@@ -65,7 +65,7 @@ export let progressDue: u64 = NEVER;
 let redraws: bool = false;
 /** Whether the line above the cursor is one of progress. */
 let drawn: bool = false;
-/** Whether stderr takes what is written. Once it has not, it is not waited for again. */
+/** Whether stderr is writable. After the first timeout nothing more is written. */
 let writable: bool = true;
 
 /** Starts to measure the time. */
@@ -123,7 +123,7 @@ export function explain(step: Code, duration: u64 = 0): void {
   finishMessage(verbose);
 }
 
-/** Prints what is waited for: on a terminal at each call, elsewhere if it is due. */
+/** Prints what the command waits for: on a terminal at each call, elsewhere if it is due. */
 export function showProgress(cause: Code): void {
   const time = now();
   if (progressDue == NEVER || (!redraws && time < progressDue)) return;
@@ -146,7 +146,7 @@ export function showProgress(cause: Code): void {
   drawn = redraws;
 }
 
-/** Ends the progress, and erases it from a terminal: what is printed next says more. */
+/** Ends the progress, and erases it from a terminal. */
 export function endProgress(): void {
   progressDue = NEVER;
   if (!drawn) return;
@@ -159,8 +159,7 @@ export function endProgress(): void {
 /**
  * Prints a failure and ends the process. All failures end here.
  *
- * @param retried whether there was more than one attempt, or was to be: then the message says how
- *   long the command has tried
+ * @param retried whether --wait has begun to retry: then the message has the time since the start
  */
 export function fail(failure: Result, retried: bool = false): void {
   const code = failure.code;
@@ -201,7 +200,7 @@ function finishMessage(toStderr: bool): void {
   if (toStderr) writeStderr();
 }
 
-/** Appends what a failure is about, as the user wrote it; false if there is nothing yet. */
+/** Appends the subject of a failure as the user wrote it; false if there is none yet. */
 function appendSubject(failure: Result): bool {
   const subject = failure.subject;
   if (subject == NO_TEXT) {
@@ -243,9 +242,9 @@ function appendPath(): void {
 }
 
 /**
- * Writes the line to stderr, without its stamp; in one piece if a pipe takes it so, because other
- * programs may write to the same terminal. What stderr does not take within STDERR_TIMEOUT is lost:
- * it cannot be reported, and ssh waits.
+ * Writes the line to stderr, without its stamp: in one write if a pipe can take that, so that the
+ * output of other programs does not split it. Bytes that stderr does not take within STDERR_TIMEOUT
+ * are lost, because ssh waits.
  */
 function writeStderr(): void {
   let at = stampLength;

@@ -6,7 +6,7 @@ const DOUBLE_QUOTE: u32 = 0x22;
 const SINGLE_QUOTE: u32 = 0x27;
 const BACKSLASH: u32 = 0x5c;
 
-/** What `splitWords` returns if a quote is not closed, or no byte follows a backslash. */
+/** The result of `splitWords` if a quote is not closed, or no byte follows a backslash. */
 export const BAD_QUOTING: i32 = -1;
 
 /**

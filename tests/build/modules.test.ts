@@ -1,4 +1,4 @@
-// The modules' outer form: what they import and export, as docs/abi.md says, and their sizes.
+// The modules' interfaces, which are those in docs/abi.md, and their sizes.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,10 +10,10 @@ const bytes = (name: string): Uint8Array<ArrayBuffer> =>
   new Uint8Array(readFileSync(path.join(root, "dist", name)));
 const abi = readFileSync(path.join(root, "docs/abi.md"), "utf8");
 
-/** What docs/abi.md has under a heading: the names, each with the parameters that it lists. */
+/** The names under a heading of docs/abi.md, each with the types of its parameters. */
 function documented(heading: string): Map<string, string[]> {
   const start = abi.indexOf(`\n## ${heading}\n`);
-  assert.ok(start >= 0, `docs/abi.md has no part "${heading}"`);
+  assert.ok(start >= 0, `docs/abi.md has no section "${heading}"`);
   const end = abi.indexOf("\n## ", start + 1);
   const part = abi.slice(start, end < 0 ? undefined : end);
   const entries = part.matchAll(/^### `(\w+)`\n+(?:`\(([^)]*)\))?/gm);
@@ -27,7 +27,7 @@ function documented(heading: string): Map<string, string[]> {
   );
 }
 
-/** The imports of a module with their parameters' types, from its binary form. */
+/** The imports of a module with the types of their parameters, from its binary form. */
 function imported(module: Uint8Array): { module: string; name: string; parameters: string[] }[] {
   let at = 8;
   const number = (): number => {
@@ -73,7 +73,7 @@ describe("core.wasm", () => {
   it("imports nothing", () => {
     assert.deepEqual(WebAssembly.Module.imports(core), []);
   });
-  it("exports what docs/abi.md says", () => {
+  it("exports the names in docs/abi.md", () => {
     const names = WebAssembly.Module.exports(core).map(({ name }) => name);
     assert.deepEqual(names.sort(), [...documented("core.wasm").keys()].sort());
   });
@@ -85,7 +85,7 @@ describe("core.wasm", () => {
 describe("proxy.wasm", () => {
   const proxy = new WebAssembly.Module(bytes("proxy.wasm"));
   for (const module of ["wasi_snapshot_preview1", "socket_shim_v1"]) {
-    it(`imports from ${module} what docs/abi.md says, with those parameters`, () => {
+    it(`imports from ${module} the functions in docs/abi.md, with their parameters`, () => {
       const entries = imported(bytes("proxy.wasm")).filter((entry) => entry.module === module);
       const names = new Map(entries.map(({ name, parameters }) => [name, parameters]));
       const sorted = (map: Map<string, string[]>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -96,7 +96,7 @@ describe("proxy.wasm", () => {
     const modules = new Set(WebAssembly.Module.imports(proxy).map(({ module }) => module));
     assert.deepEqual([...modules].sort(), ["socket_shim_v1", "wasi_snapshot_preview1"]);
   });
-  it("exports a command's two names", () => {
+  it("exports _start and memory", () => {
     const names = WebAssembly.Module.exports(proxy).map(({ name }) => name);
     assert.deepEqual(names.sort(), ["_start", "memory"]);
   });
