@@ -1,5 +1,5 @@
-// Builds the fuzz targets into build/fuzz: a module of dist/, translated to C by wasm2c, and the
-// target, with libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
+// Builds the fuzz targets into build/fuzz: core.wasm, translated to C by wasm2c, and the target, with
+// libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
 //
 // Only the module is instrumented to guide libFuzzer, and only by its edges: the comparisons that
 // libFuzzer can trace as well are mostly those of the bounds checks, and take three quarters of the
@@ -12,20 +12,14 @@ import { ensureTools, tool } from "../support/tools";
 import { root } from "../support/proxy";
 import { translate } from "../support/wasm2c";
 
-export const targets = ["address", "handshake", "command"] as const;
+export const targets = ["address", "handshake"] as const;
 export type Target = (typeof targets)[number];
 
 export const folder = path.join(root, "build/fuzz");
 
-export const modules: Readonly<Record<Target, "core" | "proxy">> = {
-  address: "core",
-  handshake: "core",
-  command: "proxy",
-};
-
 const flags = [
   ...["-std=c11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra"],
-  // wasm2c's output has labels and functions that only some modules need.
+  // wasm2c's output has labels and functions that the module does not need.
   "-Wno-unused",
   "-Wno-unused-parameter",
   `-I${path.join(root, "native/standalone")}`,
@@ -40,9 +34,9 @@ function run(command: string, args: readonly string[]): void {
 }
 
 /**
- * Builds the target, and gives the executable's path.
+ * Builds the target, and returns the executable's path.
  *
- * @param variant `branches` counts the module's own branches (coverage.ts) and guides nobody
+ * @param variant `branches` counts the module's own branches (coverage.ts)
  */
 export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): string {
   ensureTools(["clang", "libfuzzer"]);
@@ -51,11 +45,10 @@ export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): st
   }
   mkdirSync(folder, { recursive: true });
   const draft = mkdtempSync(path.join(folder, "draft-"));
-  const name = modules[target];
   const counts = variant === "branches";
-  const wasm = path.join(root, counts ? `build/fuzz/branches/${name}.wasm` : `dist/${name}.wasm`);
+  const wasm = path.join(root, counts ? "build/fuzz/branches/core.wasm" : "dist/core.wasm");
   const file = path.join(folder, counts ? `branches/${target}` : target);
-  // To wasm2c the counter is an instance of its own, which needs nothing: any type will do.
+  // To wasm2c the counter is another instance, which needs nothing: any type will do.
   const counting = counts ? ["-DCOUNTS_BRANCHES", "-Dw2c_coverage=shim"] : [];
   const imports = path.join(root, "dist/standalone/imports.h");
   const names = name === "proxy" ? ["-include", imports] : [];
@@ -63,9 +56,9 @@ export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): st
     run(tool("clang"), [...flags, ...counting, ...names, `-I${draft}`, ...args]);
   };
   try {
-    translate(wasm, name, draft);
+    translate(wasm, "core", draft);
     const module = path.join(draft, "module.o");
-    compile([...(counts ? [] : [guidance]), "-c", path.join(draft, `${name}.c`), "-o", module]);
+    compile([...(counts ? [] : [guidance]), "-c", path.join(draft, "core.c"), "-o", module]);
     const sources = ["sandbox", target, ...(counts ? ["branches"] : [])];
     compile([
       "-fsanitize=fuzzer",

@@ -1,17 +1,22 @@
-// npm run fuzz -- coverage: which branches of assembly/ the corpora and the transcripts reach, each of
-// them taken and not taken.
+// npm run fuzz -- coverage: which branches of assembly/ the tests reach, each of them taken and not
+// taken.
 //
-// They are counted where they are written: branches.mjs puts a call before each condition while asc
-// compiles, and what Wasm and wasm2c add (bounds checks, the depth of the stack) comes later and has
-// none. The core's are those of address.ts, handshake.ts and bytes.ts; the rest is the command's.
+// They are counted in the source: branches.mjs puts a call before each condition while asc compiles.
+// What Wasm and wasm2c add later (bounds checks, the depth of the stack) has none. The core's are those
+// of assembly/core, by the inputs of the fuzz targets; all others are the command's, by the simulated
+// cases with a fault at each call, and the transcripts.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { root } from "../support/proxy";
-import { build, folder, modules, targets, type Target } from "./build";
+import { CASES } from "../simulated/cases";
+import { faultsOf, inject } from "../simulated/injections";
+import { simulate, useProgram } from "../simulated/world";
+import { readTranscripts } from "../transcripts/reader";
+import { build, folder, targets, type Target } from "./build";
 
-/** So much is to be reached of either, in percent. */
+/** How much has to be reached of either, in percent. */
 const LEAST = 98;
 
 interface Branch {
@@ -69,6 +74,41 @@ function count(target: Target, inputs: string, branches: Branch[]): number {
   return files.length;
 }
 
+/** Runs the command in simulated worlds, and adds up what they reach; returns how many they are. */
+function countSimulated(branches: readonly Branch[]): number {
+  useProgram(path.join(branchesFolder, "proxy.wasm"), {
+    coverage: {
+      branch(id: number, taken: number): number {
+        const branch = branches[id] as Branch;
+        if (taken === 0) branch.notTaken++;
+        else branch.taken++;
+        return taken;
+      },
+    },
+  });
+  let worlds = 0;
+  for (const one of CASES) {
+    const { calls } = simulate(one.args, one.world, one.environment);
+    calls.forEach((at, i) => {
+      for (const fault of faultsOf(at, false)) {
+        const { world } = inject(one, { faults: [{ call: i + 1, name: at.name, fault }] });
+        simulate(one.args, world, one.environment);
+        worlds++;
+      }
+    });
+  }
+  const bytes = (hex: string): Buffer => Buffer.from(hex, "hex");
+  const { address, command } = readTranscripts();
+  for (const { address: word, port, name } of address) {
+    simulate([word, port, name].filter((arg) => arg !== undefined).map(bytes));
+  }
+  for (const { arguments: args, environment, answer, end } of command) {
+    const attempts = [{ reply: [bytes(answer)], end }];
+    simulate(args.map(bytes), { attempts }, environment.map(bytes));
+  }
+  return worlds + CASES.length + address.length + command.length;
+}
+
 const directions = (branches: readonly Branch[]): number => 2 * branches.length;
 
 const reached = (branches: readonly Branch[]): number =>
@@ -104,23 +144,21 @@ function report(branches: readonly Branch[]): void {
  * @returns whether they are covered
  */
 export function coverage(inputsOf: (target: Target) => string): boolean {
-  let covered = true;
-  const core = new Set<string>();
-  for (const name of ["core", "proxy"] as const) {
-    const branches = compile(name);
-    const counts = targets
-      .filter((target) => modules[target] === name)
-      .map((target) => `${count(target, inputsOf(target), branches)} inputs of ${target}`);
-    // The core is part of the command, which takes not all of its ways.
-    const own = branches.filter(({ file }) => !core.has(file));
-    for (const { file } of own) if (name === "core") core.add(file);
-    report(own);
-    console.log(
-      `${name}.wasm, ${counts.join(", ")}: ${figures(own).trim()} branches, ` +
-        `${percent(own).toFixed(1)} %\n`,
-    );
-    covered = percent(own) >= LEAST && covered;
+  const core = compile("core");
+  const counts = targets.map((target) => count(target, inputsOf(target), core));
+  const proxy = compile("proxy");
+  const worlds = countSimulated(proxy);
+  const ofCore = new Set(core.map(({ file }) => file));
+  const results: [string, readonly Branch[]][] = [
+    [`core.wasm, ${counts.join(" and ")} inputs of ${targets.join(" and ")}`, core],
+    [`proxy.wasm, ${worlds} simulated worlds`, proxy.filter(({ file }) => !ofCore.has(file))],
+  ];
+  for (const [what, branches] of results) {
+    report(branches);
+    const rate = percent(branches).toFixed(1);
+    console.log(`${what}: ${figures(branches).trim()} branches, ${rate} %\n`);
   }
+  const covered = results.every(([, branches]) => percent(branches) >= LEAST);
   if (!covered) console.error(`The branches of both are to be covered by ${LEAST} %.`);
   return covered;
 }

@@ -1,10 +1,10 @@
-// The inputs of the fuzz targets, as the heads of address.c, handshake.c and command.c describe them:
-// made of transcripts, to begin with something, and read for the model.
+// The inputs of the fuzz targets, in the format that the heads of address.c and handshake.c describe:
+// written from transcripts, to begin with, and read for the model.
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { root } from "../support/proxy";
-import type { CommandCase, Transcripts } from "../transcripts/reader";
+import type { Transcripts } from "../transcripts/reader";
 import type { Target } from "./build";
 
 export interface AddressInput {
@@ -25,7 +25,6 @@ export interface HandshakeInput {
 
 const AddressFlag = { HasPort: 1, HasName: 2, NameIsAddress: 4, Repeated: 64 } as const;
 const HandshakeFlag = { EndOfFile: 1, Deadline: 2, Part: 4 } as const;
-const CommandFlag = { EndOfFile: 1, NotForPassing: 8 } as const;
 
 const ADDRESS_HEADER = 4;
 const HANDSHAKE_HEADER = 9;
@@ -131,21 +130,6 @@ export function readHandshake(input: Buffer): HandshakeInput | undefined {
   return { port: input.readUInt32LE(1), sent, answer, segments, end };
 }
 
-function writeCommand({ arguments: words, environment, stdout, answer, end }: CommandCase): Buffer {
-  const text = (hex: string): Buffer => Buffer.from(`${hex}00`, "hex");
-  // What comes behind the OK line is never looked at.
-  const shown = Buffer.from(answer, "hex").subarray(0, 255);
-  let flags = end === "eof" ? CommandFlag.EndOfFile : 0;
-  if (stdout !== "unix") flags |= CommandFlag.NotForPassing;
-  const head = [flags, Math.min(words.length, 15) | (Math.min(environment.length, 3) << 4), 0];
-  return Buffer.concat([
-    Buffer.from([...head, shown.length]),
-    ...words.slice(0, 15).map(text),
-    ...environment.slice(0, 3).map(text),
-    shown,
-  ]);
-}
-
 /** An input for each transcript. */
 export function writeTranscripts(transcripts: Transcripts): Record<Target, Buffer[]> {
   const bytes = (hex: string): Buffer => Buffer.from(hex, "hex");
@@ -165,7 +149,6 @@ export function writeTranscripts(transcripts: Transcripts): Record<Target, Buffe
         end,
       }),
     ),
-    command: transcripts.command.map(writeCommand),
   };
 }
 

@@ -1,16 +1,17 @@
-// Fuzzes core.wasm and proxy.wasm, translated to C by wasm2c, with libFuzzer. The targets are
-// address.c, handshake.c and command.c; what must hold stands in the first lines of each.
+// npm run fuzz: fuzzes the parser of addresses and the handshake with libFuzzer, in core.wasm, translated
+// to C by wasm2c, and the command with fast-check, in the simulation. What has to hold is in the first
+// lines of address.c, handshake.c and tests/simulated/fuzz.ts.
 //
-//     npm run fuzz -- [TARGET] [--seconds N]    for N seconds, 60 if not said, shared by all of them
-//     npm run fuzz -- TARGET FILE...            these inputs, one after the other: what happens; what is
-//                                               no file is an input in hexadecimal
-//     npm run fuzz -- coverage                  which branches of assembly/ the repository's inputs reach
-//     npm run fuzz -- pack                      tests/fuzz/corpus anew, with what was found since
+//     npm run fuzz -- [TARGET] [--seconds N]      address, handshake or command; 60 s, shared by all three
+//     npm run fuzz -- TARGET INPUT...             address or handshake: these inputs, a file or in
+//                                                 hexadecimal, one after the other: what happens
+//     npm run fuzz -- command --seed N [--path PATH]    a certain run; with PATH, one input: what happens
+//     npm run fuzz -- coverage                    which branches of assembly/ the tests reach
+//     npm run fuzz -- pack                        writes tests/fuzz/corpus anew, with what was found since
 //
-// It begins with tests/fuzz/corpus, the transcripts of tests/transcripts and what former runs have
-// found worth keeping (build/fuzz/corpus). What an input of address or handshake comes to is
-// compared with tests/core/model.ts, once it was kept. A finding is minimised, and stays in
-// build/fuzz/findings.
+// libFuzzer begins with tests/fuzz/corpus, the transcripts, and what former runs found worth keeping
+// (build/fuzz/corpus). The result of each of these inputs is compared with tests/core/model.ts. A finding
+// is minimised, and kept in build/fuzz/findings.
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,6 +19,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { checkInput } from "../core/model";
+import { fuzz as fuzzCommand, replayInput } from "../simulated/fuzz";
 import { root } from "../support/proxy";
 import { readTranscripts } from "../transcripts/reader";
 import { build, folder, targets, type Target } from "./build";
@@ -25,19 +27,14 @@ import { coverage } from "./coverage";
 import { packedInputs, packInputs, writeTranscripts } from "./inputs";
 
 /** Longer inputs show nothing that shorter ones do not, and take their time. */
-const longest: Readonly<Record<Target, number>> = { address: 128, handshake: 64, command: 512 };
+const longest: Readonly<Record<Target, number>> = { address: 128, handshake: 64 };
 
 /**
- * What costs a tenth of the time each, and does not pay where there is as little to reach as in the
+ * Each of these costs a tenth of the time, and does not pay where there is as little to reach as in the
  * core: Entropic, which weighs inputs by how rare it is what they reach, and the search for smaller
  * inputs that reach the same, which `pack` makes anyway.
  */
 const thrift = ["-entropic=0", "-reduce_inputs=0"];
-const thrifty: Readonly<Record<Target, boolean>> = {
-  address: true,
-  handshake: true,
-  command: false,
-};
 
 /** Inputs of up to so many bytes are shown in hexadecimal. */
 const SHOWN_MAX = 512;
@@ -140,9 +137,8 @@ async function minimise(executable: string, file: string): Promise<string> {
   return existsSync(smaller) ? smaller : file;
 }
 
-/** How the core and its model differ on an input; the command has no model. */
+/** How the core and its model differ on an input. */
 function disagreement(target: Target, file: string): string | undefined {
-  if (target === "command") return undefined;
   try {
     checkInput(target, readFileSync(file));
     return undefined;
@@ -159,7 +155,7 @@ async function fuzz(target: Target, seconds: number): Promise<boolean> {
   console.log(`${target}: fuzzing for ${seconds} s`);
   const { passed, log } = await libFuzzer(executable, [
     ...[`-max_total_time=${seconds}`, `-timeout=${TIMEOUT_SECONDS}`, "-print_final_stats=1"],
-    ...[`-max_len=${longest[target]}`, ...(thrifty[target] ? thrift : [])],
+    ...[`-max_len=${longest[target]}`, ...thrift],
     `-dict=${path.join(root, `tests/fuzz/${target}.dict`)}`,
     `-artifact_prefix=${findings}/${target}-`,
     corpus,
@@ -192,7 +188,7 @@ async function fuzz(target: Target, seconds: number): Promise<boolean> {
     `${target}: ${executions.toLocaleString("en")} executions, ` +
       `${number(/average_exec_per_sec: *(\d+)/).toLocaleString("en")} a second, ` +
       `${number(/DONE +cov: (\d+)/)} edges of the translation, ` +
-      `${inputs.length} inputs kept${target === "command" ? "" : ", the model agrees"}: no finding`,
+      `${inputs.length} inputs kept, the model agrees: no finding`,
   );
   return true;
 }
@@ -238,10 +234,24 @@ async function pack(target: Target): Promise<void> {
   console.log(`${target}: ${inputs.length} inputs of ${readdirSync(corpus).length}`);
 }
 
+/** The command, for a time; or one input of it again. */
+function runCommand(seconds: number, seed: number, path?: string): boolean {
+  if (path !== undefined) return replayInput(seed, path);
+  console.log(`command: fuzzing for ${seconds} s with seed ${seed}`);
+  const { runs, failure } = fuzzCommand({ seed, seconds });
+  if (failure !== undefined) console.error(`\ncommand: ${failure}`);
+  else console.log(`command: ${runs} runs: no finding`);
+  return failure === undefined;
+}
+
 async function main(args: string[]): Promise<boolean> {
   const { values, positionals } = parseArgs({
     args,
-    options: { seconds: { type: "string", default: "60" } },
+    options: {
+      seconds: { type: "string", default: "60" },
+      seed: { type: "string", default: `${Date.now() % 2 ** 31}` },
+      path: { type: "string" },
+    },
     allowPositionals: true,
   });
   const seconds = Number(values.seconds);
@@ -252,15 +262,21 @@ async function main(args: string[]): Promise<boolean> {
     for (const target of targets) await pack(target);
     return true;
   }
-  const chosen = targets.filter((target) => first === undefined || target === first);
+  const all = [...targets, "command"] as const;
+  const chosen = all.filter((target) => first === undefined || target === first);
   const [target] = chosen;
   if (target === undefined) {
-    throw new Error(`${first}: it is ${targets.join(", ")}, coverage or pack`);
+    throw new Error(`${first}: it is ${all.join(", ")}, coverage or pack`);
   }
-  if (files.length > 0) return replay(target, files);
+  if (files.length > 0 && target !== "command") return replay(target, files);
   let passed = true;
   for (const each of chosen) {
-    passed = (await fuzz(each, Math.max(1, Math.round(seconds / chosen.length)))) && passed;
+    const share = Math.max(1, Math.round(seconds / chosen.length));
+    const passes =
+      each === "command"
+        ? runCommand(share, Number(values.seed), values.path)
+        : await fuzz(each, share);
+    passed = passes && passed;
   }
   return passed;
 }

@@ -1,10 +1,10 @@
-// What the fuzz targets share: the one instance of a module, translated to C by wasm2c, whose memory
-// lies here in the open; and how a finding is told.
+// What the fuzz targets share: the one instance of core.wasm, translated to C by wasm2c, and its
+// memory; and how a finding is reported.
 //
-// AddressSanitizer knows which bytes of that memory a module may touch. Everything from `heap` on is
-// poisoned but for what a target lends out, to the byte: so reads and writes outside of the buffers
-// that were given are findings where they happen, though they lie within the Wasm's memory. A trap
-// of the Wasm ends the process with its name.
+// AddressSanitizer knows which bytes of that memory the module may touch. Everything from `heap` on is
+// poisoned but for what a target lends out, to the byte: so reads and writes outside the buffers that
+// were given are findings, though they are within the Wasm's memory. A trap of the Wasm ends the
+// process with its name.
 
 #ifndef FUZZ_SANDBOX_H
 #define FUZZ_SANDBOX_H
@@ -21,15 +21,10 @@
 #endif
 
 #define PAGE 65536U
-/** The memory never gets larger: memory.grow fails then, as on a machine that has no more. */
-#define PAGES_MAX 4U
 
-extern uint8_t memory[PAGES_MAX * PAGE];
+extern uint8_t memory[PAGE];
 
-/** Whether memory.grow fails at once. */
-extern bool memory_is_short;
-
-/** Whether what happens is to be told: one input is replayed. */
+/** Whether to print what happens: one input is replayed. */
 extern bool explaining;
 
 /** Says what is wrong and ends the process; libFuzzer keeps the input. */

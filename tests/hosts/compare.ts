@@ -1,4 +1,4 @@
-// Compares the two hosts: plays arbitrary cases (cases.ts) in lock-step on both, and requires of each
+// Compares the two hosts: plays arbitrary cases (support/arbitrary.ts) in lock-step on both, and requires of each
 // run what every run has to hold (checkOutcome), and of the runs of a case that their imports are the
 // same, bit by bit, with the same arguments and results.
 //
@@ -21,11 +21,11 @@ import { parseArgs } from "node:util";
 
 import fc from "fast-check";
 
+import { hostCases } from "../support/arbitrary";
+import type { HostCase } from "../support/arbitrary";
 import { checkOutcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { ensureTools } from "../support/tools";
-import { hostCases } from "./cases";
-import type { HostCase } from "./cases";
 import * as lockstep from "./lockstep";
 import { Lockstep, scriptOf } from "./lockstep";
 import type { Answer } from "./lockstep";

@@ -15,7 +15,7 @@ import { exitStatuses } from "../support/oracle";
 import { root } from "../support/proxy";
 import { shellQuote } from "../support/sshd";
 import { vsockCases } from "./cases";
-import type { HostCase } from "./cases";
+import type { HostCase } from "../support/arbitrary";
 import { compareAnswers, compareMany, hosts, prepare, summaryOf } from "./compare";
 import { Lockstep, answerIn, linesOf, requestOf, scriptOf } from "./lockstep";
 import type { Answer } from "./lockstep";

@@ -11,8 +11,8 @@ import type { Attempt, Bytes, Relay } from "../support/case";
 import type { Outcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { tool } from "../support/tools";
-import { ABSTRACT_NAME } from "./cases";
-import type { HostCase } from "./cases";
+import { ABSTRACT_NAME } from "../support/arbitrary";
+import type { HostCase } from "../support/arbitrary";
 
 /** Bytes in hexadecimal. */
 type Hex = string;

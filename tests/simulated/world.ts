@@ -348,13 +348,14 @@ export function simulate(
       return SUCCESS;
     },
     sock_relay(fd: number, _input: number, _output: number, _flags: number, end: number) {
-      const { reply, connection } = connected(fd);
+      const { attempt, reply, connection } = connected(fd);
       const { relay } = world;
       const output = relay ? [relay.first, relay.last].map((part) => Buffer.from(part)) : reply;
       call.end = fault?.end ?? simulation.relayEnd ?? { fd: 0, error: SUCCESS };
       if (stdin?.kind === "directory") call.end = { fd: 0, error: errno("ISDIR") };
       if (world.stdout === "full") call.end = { fd: 1, error: errno("NOSPC") };
       if (hasLeft()) call.end = { fd: 1, error: PIPE };
+      if (attempt.drops !== undefined && stdin?.content) call.end = { fd, error: PIPE };
       relayed = call.end.error === SUCCESS ? Buffer.concat(output) : Buffer.of();
       connection.sent = Buffer.concat([connection.sent, Buffer.from(stdin?.content ?? "")]);
       setU32(end, call.end.fd);

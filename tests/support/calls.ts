@@ -249,11 +249,15 @@ export function checkCalls(one: Case, calls: readonly Call[], exit: number): voi
 /** When the last call returned, as far as is seen. */
 const endOf = (calls: readonly Call[]): number => calls.at(-1)?.at ?? 0;
 
+/** The time that calls were made to take. */
+function delayOf(calls: readonly Call[]): number {
+  return calls.reduce((sum, { fault }) => sum + Number(fault?.takes ?? 0n), 0);
+}
+
 function checkCount({ waitMs, world }: Case, calls: readonly Call[]): void {
   // A pause takes PAUSE_MAX in the end, and doubles before.
   const attempts = 8 + (waitMs * MS) / PAUSE_MAX;
-  const ran = endOf(calls);
-  const moments = ran < 1000 * SECOND ? ran / MOMENT : 0;
+  const moments = Math.max(0, endOf(calls) - delayOf(calls)) / MOMENT;
   const written = calls.reduce(
     (sum, { name, fd, count = 0 }) => sum + (name === "fd_write" && fd === STDERR ? count : 0),
     0,
@@ -334,7 +338,7 @@ function checkTime(one: Case, calls: readonly Call[], exit: number): void {
   const first = calls.find(({ name }) => name === "sock_open")?.at ?? 0;
   const end = wait > 0 ? first + wait : Infinity;
   let limit = Infinity;
-  const stalled = calls.reduce((sum, { fault }) => sum + Number(fault?.takes ?? 0n), 0);
+  const stalled = delayOf(calls);
   for (const call of calls) {
     if (call.name === "sock_open") limit = Math.min(call.at + timeout, end);
     if (call.until === undefined) continue;
