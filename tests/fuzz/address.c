@@ -1,14 +1,14 @@
-// Fuzzes address_parse of core.wasm. For every ADDRESS, PORT and NAME, wherever they lie:
+// Fuzzes address_parse of core.wasm. The invariant: an address that is accepted, printed again, parses
+// to itself.
 //
-// 1. The Wasm does not trap, and reads and writes nothing but the record and the texts: no byte of
-//    the module's own data changes, none around the buffers is touched (sandbox.h).
-// 2. The answer is one that docs/abi.md lists. After a failure `offset` lies within the argument that
-//    `argument` names, or at its end.
-// 3. An address that was understood, printed again, parses to itself.
-// 4. The same texts have the same outcome twice, whatever the record held before.
-// 5. A pointer and length outside of the memory are answered by Fault, and nothing is written.
+// It is checked for every ADDRESS, PORT and NAME, wherever they are in memory, and with it that
+// - the Wasm does not trap, and reads and writes nothing but the record and the texts (sandbox.h),
+// - the code is one that docs/abi.md lists, and after a failure `offset` is within the argument that
+//   `argument` names, or at its end,
+// - the same texts have the same outcome twice, whatever the record held before,
+// - a pointer and length outside the memory are a Fault, and nothing is written.
 //
-// What the outcome should be, tests/core/model.ts says, for all that this target has found worth keeping.
+// tests/core/model.ts says what the outcome has to be, for all inputs that are kept.
 //
 // An input (tests/fuzz/inputs.ts writes and reads it, too):
 //
@@ -171,7 +171,7 @@ static size_t print_address(uint32_t at, uint8_t *to, uint8_t *port, size_t *por
     const uint8_t *bytes = socket_address(at);
     size_t length = strlen(schemes[record.scheme]);
     memcpy(to, schemes[record.scheme], length);
-    // By the socket address alone: so what stands there is what was meant.
+    // The socket address alone says it.
     const uint32_t number = record.scheme == VSOCK ? u32_at(bytes + 4) : record.port;
     *port_length = print_decimal(port, number);
     if (record.scheme == VSOCK) {

@@ -1,21 +1,21 @@
-// A transform for asc: before each branch, the program tells of it by an import, `coverage.branch`:
+// A transform for asc: before each branch, the program reports it by an import, `coverage.branch`:
 //
 //     branch(id: i32, taken: bool): bool    gives `taken` back
 //
-// A branch is what decides in an `if`, `while`, `do`, `for` or `?:`, and the left side of `&&` and
-// `||`; where several conditions are joined by these, and turned by `!`, each of them is one. So what
-// is counted stands in assembly/ as it is written, whatever the optimiser makes of it, and the
-// checks that Wasm and its translation to C add are not among it.
+// A branch is the condition of an `if`, `while`, `do`, `for` or `?:`, and the left side of `&&` and
+// `||`; where several conditions are joined by these, and negated by `!`, each of them is one. So the
+// branches are those of the source, whatever the optimiser makes of them, without the checks that
+// Wasm and its translation to C add.
 //
-// BRANCHES names the file to which they are listed: [{ file, line, column, function, text }] as JSON,
-// where the place in the list is the id.
+// BRANCHES is the file that lists them: [{ file, line, column, function, text }] as JSON; the index in
+// the list is the id.
 
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { Node, NodeKind, Token } from "assemblyscript";
 import { Transform } from "assemblyscript/transform";
 
-const IMPORT = "branch_is_told";
+const IMPORT = "report_branch";
 const DECLARATION = `
   @global @external("coverage", "branch")
   declare function ${IMPORT}(id: i32, taken: bool): bool;
@@ -57,7 +57,7 @@ class Instrumenter {
     if (isFunction) this.#names.pop();
   }
 
-  /** The same condition, which tells of itself. */
+  /** The same condition, which reports itself. */
   #condition(node) {
     if (node.kind === NodeKind.Parenthesized) {
       node.expression = this.#condition(node.expression);
@@ -72,7 +72,7 @@ class Instrumenter {
       node.right = this.#condition(node.right);
       return node;
     }
-    // `while (true)` decides nothing.
+    // `while (true)` has no second direction.
     if (node.kind === NodeKind.True) return node;
     const { range } = node;
     const { source } = range;

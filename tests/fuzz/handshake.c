@@ -1,17 +1,16 @@
-// Fuzzes the handshakes of core.wasm. For every port and every answer, cut into segments as the
-// input says:
+// Fuzzes the handshakes of core.wasm. The invariant: however a reply is cut into segments, the outcome
+// is the same, and no byte behind its first newline is consumed.
 //
-// 1. The Wasm does not trap, and reads and writes nothing but the slot, the request and the bytes
-//    that it is shown: to the byte, as sandbox.h has it.
-// 2. The request is `CONNECT <port>\n`, and what stands behind it in the buffer is as it was.
-// 3. How the answer is cut changes nothing: shown whole, byte by byte, and in the input's segments,
-//    it has the same outcome, be there other handshakes in the same instance or not.
-// 4. Nothing behind the answer's first newline is consumed; after Done exactly an OK line was.
-// 5. All that is shown is consumed until the handshake has ended, and no more than was `wanted`.
-// 6. What comes too early (before `sent`) or too late (after the end) changes nothing.
-// 7. A slot or a pointer outside of the memory changes nothing.
+// It is checked for every port and reply: whole, byte by byte, and in the input's segments, with other
+// handshakes in the same instance or without; and with it that
+// - the Wasm does not trap, and reads and writes nothing but the slot, the request and the bytes that
+//   it is given (sandbox.h),
+// - the request is `CONNECT <port>\n`, and the buffer behind it is unchanged,
+// - after Done exactly an OK line was consumed; until the end all bytes are, but no more than `wanted`,
+// - an event before `sent`, or after the end, changes nothing,
+// - a slot or a pointer outside the memory changes nothing.
 //
-// What the outcome should be, tests/core/model.ts says, for all that this target has found worth keeping.
+// tests/core/model.ts says what the outcome has to be, for all inputs that are kept.
 //
 // An input (tests/fuzz/inputs.ts writes and reads it, too):
 //
@@ -133,7 +132,7 @@ static uint32_t begin(uint32_t port) {
     return length;
 }
 
-/** What a handshake that waits for nothing is told: it must not matter. */
+/** Events for a handshake that waits for none: they must not matter. */
 static void tell_in_vain(uint32_t slot, const char *when) {
     const struct slot before = *look_at(slot);
     const uint32_t consumed = w2c_core_handshake_receive(&instance, slot, slots[WHOLE], 12);

@@ -1,5 +1,5 @@
-// What a run of the command came to, and what has to hold of it, whoever ran it. It follows
-// docs/options.md, docs/addresses.md and docs/abi.md, and knows nothing of how the program works.
+// The outcome of a run of the command, and the rules for it, which are the same for every runner. They
+// follow docs/options.md, docs/addresses.md and docs/abi.md, and not how the program works.
 //
 //  1. The exit status is 0 if and only if one descriptor was passed with one byte, the relay is
 //     whole, or a text was asked for. A failure passes nothing.
