@@ -1,13 +1,20 @@
-// The shim's imports, called as WebAssembly would call them, with a memory to put things into.
+// The shim's imports, called as WebAssembly would call them, and what their tests share.
 
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
 import path from "node:path";
+import { text } from "node:stream/consumers";
+import { after } from "node:test";
 import type { Addon, Shim } from "../../host/addon";
 import { root } from "./proxy";
 
-/** Where the helpers below put what a call is given, and where its results are expected. */
+/** Where the helpers below put arguments and expect results. */
 export const AT = { iovs: 64, data: 1024, fds: 512, result: 16, flags: 24, address: 4096 };
 
-/** A pointer that no memory here reaches. */
+/** A pointer outside every memory of these tests. */
 export const OUTSIDE = 0xffff_fff0;
 
 const module = { exports: {} };
@@ -31,7 +38,7 @@ export class Program {
     return Buffer.from(this.memory.buffer, at, length);
   }
 
-  /** Calls an import, whichever module it is of, and gives its errno. */
+  /** Calls an import of either module. @returns its errno */
   call(name: string, ...args: (number | bigint)[]): number {
     for (const imports of Object.values(this.shim.imports)) {
       const run = imports[name];
@@ -40,7 +47,7 @@ export class Program {
     throw new Error(`the shim has no ${name}`);
   }
 
-  /** The u32 that the last call has put at AT.result. */
+  /** The u32 at AT.result. */
   get result(): number {
     return this.view.getUint32(AT.result, true);
   }
@@ -57,7 +64,7 @@ export class Program {
     return this.call("sock_send", fd, AT.iovs, 1, 0, AT.result);
   }
 
-  /** Receives up to `length` bytes; an errno where that fails. */
+  /** Receives up to `length` bytes. @returns them, or an errno */
   receive(fd: number, length: number, flags = 0): string | number {
     this.iovec(length);
     const error = this.call("sock_recv", fd, AT.iovs, 1, flags, AT.result, AT.flags);
@@ -70,7 +77,7 @@ export class Program {
     return this.result;
   }
 
-  /** Connects to a unix path, `\0name` for an abstract one; gives the errno. */
+  /** Connects to a unix path, `\0name` for an abstract one. @returns the errno */
   connect(fd: number, name: string | Buffer, deadline = 0n): number {
     const address = Buffer.concat([Buffer.from([3, 0]), Buffer.from(name)]);
     this.bytes(AT.address, address.length).set(address);
@@ -95,7 +102,7 @@ export class Program {
     this.view.setUint16(at + 40, flags, true);
   }
 
-  /** Polls the first `count` subscriptions; the errno, or the events. */
+  /** Polls the first `count` subscriptions. @returns the errno or the events */
   poll(count: number): number | { userdata: number; error: number; type: number; flags: number }[] {
     const out = AT.address + 48 * 32;
     const error = this.call("poll_oneoff", AT.address, out, count, AT.result);
@@ -107,4 +114,40 @@ export class Program {
       flags: this.view.getUint16(out + 32 * i + 24, true),
     }));
   }
+}
+
+/** A folder for one test file, which is removed after its tests. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+  return folder;
+}
+
+/** Serves a unix socket in this process, which does not wait for it at its end. */
+export async function serve(file: string, each: (socket: net.Socket) => void): Promise<void> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.unref();
+    socket.on("error", () => undefined); // A client may close without reading.
+    each(socket);
+  });
+  server.unref();
+  server.listen(file);
+  await once(server, "listening");
+}
+
+/**
+ * Runs TypeScript that has `Program` and `AT` in a process of its own.
+ *
+ * @param redirection of its descriptors, in the shell's syntax; otherwise 0 to 2 are stream sockets
+ */
+export async function inChild(source: string, redirection = "", args: readonly string[] = []) {
+  const script = `const { Program, AT } = require(${JSON.stringify(__filename)});\n${source}`;
+  const command = ["-c", `exec "$0" --import tsx -e "$@" ${redirection}`, process.execPath];
+  const child = spawn("/bin/sh", [...command, script, ...args], { cwd: root });
+  const closed = once(child, "close");
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  const [status] = (await closed) as [number | null];
+  return { stdout, stderr, status };
 }
