@@ -1,4 +1,4 @@
-// A process that answers each line on its stdin by a line on its stdout, in order.
+// A process that answers each line on its stdin with a line on its stdout, in order.
 
 import { spawn } from "node:child_process";
 import type { ChildProcessByStdio, SpawnOptions } from "node:child_process";
@@ -11,7 +11,7 @@ export class LineProcess {
   readonly #waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = [];
   readonly #closed: Promise<unknown>;
   /** Why there are no more answers. */
-  #left: Error | undefined;
+  #ended: Error | undefined;
 
   constructor(program: string, args: readonly string[], options: SpawnOptions = {}) {
     const child = spawn(program, args, { ...options, stdio: ["pipe", "pipe", "inherit"] });
@@ -20,24 +20,24 @@ export class LineProcess {
     createInterface({ input: child.stdout }).on("line", (line) => {
       this.#waiting.shift()?.resolve(line);
     });
-    const leave = (why: string): void => {
-      this.#left = new Error(`${program}: ${why}`);
-      for (const { reject } of this.#waiting.splice(0)) reject(this.#left);
+    const stop = (why: string): void => {
+      this.#ended = new Error(`${program}: ${why}`);
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#ended);
     };
     child.on("error", (error) => {
-      leave(error.message);
+      stop(error.message);
     });
     child.on("close", (status, signal) => {
-      leave(`it has ended (${signal ?? status})`);
+      stop(`exited with ${signal ?? status}`);
     });
-    // How it ended says more.
+    // The exit status says more than a failed write.
     child.stdin.on("error", () => undefined);
   }
 
   ask(line: string): Promise<string> {
     return new Promise((resolve, reject) => {
-      if (this.#left !== undefined) {
-        reject(this.#left);
+      if (this.#ended !== undefined) {
+        reject(this.#ended);
         return;
       }
       this.#waiting.push({ resolve, reject });

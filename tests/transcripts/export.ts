@@ -1,8 +1,7 @@
-// npm run transcripts: writes the JSON form of tests/transcripts for runtimes other than Node.
+// npm run transcripts: writes the JSON form of tests/transcripts, for runtimes other than Node.
+// README.md describes it.
 //
-//     tsx tests/transcripts/export.ts [FILE]     build/transcripts.json if not said
-//
-// tests/transcripts/README.md describes it.
+//     tsx tests/transcripts/export.ts [FILE]     default: build/transcripts.json
 
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -13,7 +12,7 @@ const [file = path.join(root, "build/transcripts.json")] = process.argv.slice(2)
 try {
   const transcripts = readTranscripts();
   mkdirSync(path.dirname(file), { recursive: true });
-  // Whoever reads it meanwhile reads a whole one.
+  // Renamed, so that a reader never sees half a file.
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, `${JSON.stringify(transcripts, null, 1)}\n`);
   renameSync(draft, file);
