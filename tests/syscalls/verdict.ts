@@ -62,7 +62,7 @@ const numberOf = (error: string): number =>
 /** What a call's failure leads to: nothing else than usual, a code, an exit status, or anything. */
 type Verdict = "usual" | "any" | { code: Code } | { exit: number };
 
-/** A rule, for calls whose line matches; the first one holds. */
+/** A rule for calls whose line matches. The first that returns a verdict holds. */
 type Rule = [RegExp, (error: string, scenario: Scenario, line: string) => Verdict | undefined];
 
 const usual = (): Verdict => "usual";
@@ -131,9 +131,7 @@ const rules: readonly Rule[] = [
         return GONE.includes(error) || /^splice.* EINVAL /.test(line) ? "any" : { exit: 71 };
       }
       const table = line.startsWith("sendmsg(1,") ? fdPassingCodes : handshakeCodes;
-      return error === "ETIMEDOUT"
-        ? { exit: 71 }
-        : { code: reasonOf(numberOf(error), "", table).code };
+      return { code: reasonOf(numberOf(error), "", table).code };
     },
   ],
 ];
@@ -199,9 +197,8 @@ export function judge(scenario: Scenario, run: Run, injection?: Injection): stri
   // A relay that loses its peer, or bytes, relays only the beginning.
   const isPart = saysGone(scenario, injection) || injection?.what.startsWith("retval=") === true;
   const { relayed, ...others } = run;
-  const whole = Buffer.concat(
-    [one.world.relay?.first ?? "", one.world.relay?.last ?? ""].map((bytes) => Buffer.from(bytes)),
-  );
+  const { first = "", last = "" } = one.world.relay ?? {};
+  const whole = Buffer.concat([first, last].map((bytes) => Buffer.from(bytes)));
   check(whole.subarray(0, relayed?.length).equals(relayed ?? whole), "bytes that were not sent");
   try {
     checkOutcome(one, isPart ? others : run, expectationOf(scenario, injection, line));
