@@ -362,7 +362,8 @@ exit 0
 `,
       { timeoutMs: 170_000 },
     );
-    assert.deepEqual(guest, { exit: 0, stdout: "1\n0\n1\n0\n", stderr: "" });
+    assert.equal(guest.exit, 0, guest.stderr + site.sshd.log());
+    assert.deepEqual([guest.stdout, guest.stderr], ["1\n0\n1\n0\n", ""]);
     site.assertSent(place);
     assertCarried(path.join(place.here, "copy.img"));
   });

@@ -9,14 +9,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import net from "node:net";
 import type { AddressInfo } from "node:net";
@@ -78,8 +71,6 @@ export class ClientSite {
 
   async start(): Promise<void> {
     for (const folder of ["bin", "there", "places"]) mkdirSync(path.join(this.folder, folder));
-    // Of a path that needs no quotes in ssh_config.
-    copyFileSync(fragment, path.join(this.folder, "fragment"));
     this.#sshd = await startSshd(proxyCommand(), [
       "DisableForwarding no",
       `SetEnv PATH=${this.#searchPath()} HOME=${this.folder}/there GIT_CONFIG_GLOBAL=/dev/null`,
@@ -225,10 +216,7 @@ Host inner.example second.example
     HostName 127.0.0.1
     Port ${this.inner.port}
 
-# The included lines are a part of this block.
-Host *
-    Include ${this.folder}/fragment
-
+${readFileSync(fragment, "utf8")}
 Host *
     User ${username}
     IdentityFile ${this.folder}/${home}/.ssh/id_ed25519
