@@ -1,9 +1,8 @@
-// The commands, configurations and programs of a page of documentation, so that a test runs what
-// the page says and nothing else: a change of the one is a change of the other.
+// The commands, configurations and programs of a page of documentation, for tests that run them.
 
 import { readFileSync } from "node:fs";
 
-/** As many strings as a block of the page must have lines. */
+/** A block of the page, as a tuple of its lines. */
 type Lines<Count extends number, Found extends string[] = []> = Found["length"] extends Count
   ? Found
   : Lines<Count, [...Found, string]>;
@@ -12,13 +11,13 @@ type Blocks<Counts extends readonly number[]> = { [At in keyof Counts]: Lines<Co
 
 export interface Page {
   /**
-   * The indented blocks of a section, in their order and without their indentation. Throws where
-   * there are others than `counts` says, each number the lines of a block.
+   * The indented blocks of a section, without their indentation. `counts` has the number of lines of
+   * each block; throws if the page has others.
    */
   take<const Counts extends readonly number[]>(title: string, ...counts: Counts): Blocks<Counts>;
   /** The one fenced block of a section. */
   takeProgram(title: string): string;
-  /** The sections that have blocks of which nobody has asked for. */
+  /** The sections with blocks that were not taken. */
   untaken(): string[];
 }
 

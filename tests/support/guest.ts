@@ -1,14 +1,13 @@
 // Runs a shell script inside Debian's user-mode-linux, which boots a Linux kernel with AF_VSOCK
-// loopback as an ordinary process. Nothing else gives tests a real AF_VSOCK: loading vsock_loopback
-// into the machine's own kernel needs root there, and CID 2 would be the machine's own host.
+// loopback as an ordinary process. On the machine itself, loading vsock_loopback needs root, and CID 2
+// would be the machine's own host.
 //
 // Rules
 // 1. The guest's root file system is this machine's, through hostfs: programs, node_modules and the
-//    repository are the same files, and whatever a script writes outside of /run and /dev is
-//    written for real.
-// 2. Guests share nothing but that: each has a folder of its own for its sockets and results.
-// 3. A guest ends with its script. One that does not is killed together with its whole group, and
-//    powers itself off where nobody is left to do that.
+//    repository are the same files, and a script's writes outside of /run and /dev are real.
+// 2. Guests share only that: each has its own folder for its sockets and results.
+// 3. A guest powers off after its script. At the timeout its process group is killed; if this process
+//    has exited before, the guest powers off by itself.
 
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
@@ -32,7 +31,7 @@ export interface GuestOutcome {
   stderr: string;
 }
 
-/** A line of sh that gives the guest AF_VSOCK with a loopback transport; it starts without. */
+/** A line of sh that loads AF_VSOCK with a loopback transport. */
 export const loadVsock =
   "for module in vsock vmw_vsock_virtio_transport_common vsock_loopback; do " +
   'insmod "/usr/lib/uml/modules/$(uname -r)/kernel/net/vmw_vsock/$module.ko" || exit; done';
@@ -40,8 +39,8 @@ export const loadVsock =
 const memory = 512;
 
 /**
- * Boots a guest, runs `script` with sh as root, and tells how it ended. Rejects with what the
- * guest's console said where the guest ends in another way.
+ * Boots a guest and runs `script` with sh as the guest's root. Rejects with the console's output if the
+ * script does not come to its end.
  */
 export async function runInGuest(
   script: string,
@@ -78,7 +77,7 @@ function initScript(folder: string, timeoutMs: number): string {
     HOME: "/root",
   };
   const exports = Object.entries(variables).map(([name, value]) => `${name}=${shellQuote(value)}`);
-  // The kernel has mounted /dev; sysrq's power-off needs no program that a container may lack.
+  // The kernel has mounted /dev. sysrq powers off without a program, which a container may lack.
   return `#!/bin/sh
 export ${exports.join(" ")}
 mount -t proc proc /proc
@@ -99,16 +98,16 @@ sleep 60
 `;
 }
 
-/** Runs the guest up to its end and gives what its console said, and whether it had to be killed. */
+/** Runs the guest to its end. */
 function boot(folder: string, timeoutMs: number): Promise<{ console: string; killed: boolean }> {
   // The guest's memory is a file. A container's /dev/shm may be too small to hold it.
   const shm = freeMegabytes("/dev/shm") > 2 * memory ? "/dev/shm" : folder;
   const kernel = [`mem=${memory}M`, "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw"];
   const consoles = ["con=null", "con0=fd:0,fd:1", "quiet"];
   const own = [`init=${folder}/init`, "umid=guest", `uml_dir=${folder}/uml`];
-  // The guest's kernel and its processes are threads of which one runs at a time: on one processor
-  // they need not wake each other across two, which is several times faster where others are busy.
-  // Which one is left to chance, so that guests that run at once do not share it.
+  // The guest's kernel and its processes are threads that run one at a time. Pinned to one processor,
+  // they do not wake each other across processors, which is several times faster on a busy machine. The
+  // choice is random, so that simultaneous guests may use different ones.
   const processors = allowedProcessors();
   const processor = processors[randomInt(processors.length)] ?? 0;
   const pin = ["-c", String(processor), tool("linux.uml")];
@@ -116,7 +115,7 @@ function boot(folder: string, timeoutMs: number): Promise<{ console: string; kil
     cwd: folder,
     env: { PATH: process.env["PATH"], TMPDIR: shm },
     stdio: ["ignore", "pipe", "pipe"],
-    // A group of its own: the guest's processes are processes of this machine.
+    // A process group, as the guest's processes are processes of this machine.
     detached: true,
   });
   let console = "";

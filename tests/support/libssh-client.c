@@ -1,11 +1,10 @@
-// A client of libssh's that runs a command in machine 3, as docs/clients.md says:
+// A libssh client that runs a command in machine 3, with the calls of docs/clients.md:
 //
 //     libssh-client USER COMMAND
 //
-// stdin goes to the command as a whole before the command's output is read, so the command must not
-// answer more than a window's worth before it has read that. The exit status is the command's, or
-// 255. Keys and known_hosts are those of $HOME/.ssh: libssh itself would look for the user's own,
-// whatever HOME says.
+// All of stdin is sent before the command's output is read, so the command must not write more than a
+// window's size before it has read that. The exit status is the command's, or 255. Keys and known_hosts
+// are those of $HOME/.ssh; libssh by itself ignores HOME.
 
 #include <libssh/libssh.h>
 #include <stdbool.h>
@@ -17,7 +16,7 @@ enum { FAILED = 255, PIECE = 32768 };
 
 static ssh_session session;
 
-// Ends the proxy as well, which has both ends of its pair of sockets and would not see this end.
+// Ends the proxy as well, which has both ends of its socketpair and would not see the exit.
 static void close_session(void) {
     ssh_disconnect(session);
     ssh_free(session);

@@ -1,17 +1,17 @@
-// A unix socket at any path: Node can bind neither one of more than 107 bytes nor one that is not
-// UTF-8, nor a datagram socket, nor can it leave connections waiting in the queue.
+// A unix socket at any path. Node can bind neither a path of more than 107 bytes nor one that is not
+// UTF-8, nor a datagram socket, and it cannot leave connections in the queue.
 //
 //     listener TYPE MODE PATH
 //
 //     TYPE  stream, dgram or seqpacket
 //     MODE  serve  each connection is greeted with GREETING, and then gets back what it sends
-//           full   the queue is filled first; nobody is accepted until stdin says so
-//           dead   the socket's file is left behind, and this program ends
+//           full   the queue is filled first; connections are accepted after `o` on stdin
+//           dead   the socket's file is left behind, and this program exits
 //     PATH  in hexadecimal; its folder exists and its last part is at most 107 bytes long
 //
-// stdout: "ready" once the socket is there. stdin: `o` opens the queue, `?` is answered with the
-// number of connections that were accepted, the fillers of the queue apart, and end of file ends
-// this program and its socket. Connections come first: `?` counts all that were made before it.
+// stdout: "ready" when it listens. stdin: `o` opens the queue, `?` is answered with the number of
+// connections accepted so far, without those that filled the queue, and at end of file this program
+// removes the socket and exits. `?` counts all connections that were made before it.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,7 +45,7 @@ static char *from_hex(const char *text) {
     return bytes;
 }
 
-// Goes to the path's folder and gives the name there: sun_path is shorter than a path may be.
+// Changes to the path's folder and returns the name in it, as sun_path is shorter than PATH_MAX.
 static struct sockaddr_un enter(char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char *slash = strrchr(path, '/');
@@ -62,7 +62,7 @@ static struct sockaddr_un enter(char *path) {
     return address;
 }
 
-// Connects until a further connection would have to wait. Gives how many there are.
+// Connects until a further connection would block. Returns how many there are.
 static int fill(const struct sockaddr_un *address) {
     for (int count = 0;; count++) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -88,7 +88,7 @@ static _Noreturn void serve(int fd) {
     _exit(0);
 }
 
-// Whether it was one that counts.
+// Whether it counts.
 static bool accept_one(int listener, int *fillers) {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {

@@ -6,19 +6,19 @@ import { createInterface } from "node:readline";
 
 import { compile } from "./compile";
 
-/** What a connection to a listener that serves reads first; then it gets back what it sends. */
+/** The first bytes of a connection to a serving listener, which then sends everything back. */
 export const greeting = "hello\n";
 
 export interface ListenerOptions {
   type?: "stream" | "dgram" | "seqpacket";
-  /** full: no connection is accepted before open(); dead: nobody is behind the socket's file. */
+  /** full: no connection is accepted before open(); dead: a socket's file without a listener. */
   mode?: "serve" | "full" | "dead";
 }
 
 export interface Listener {
-  /** How many connections were made so far. */
+  /** The number of connections so far. */
   accepted(): Promise<number>;
-  /** Accepts those that wait in a full queue, and all that follow. */
+  /** Accepts the connections of a full queue, and all later ones. */
   open(): void;
   /** Ends the listener and removes its socket. */
   close(): Promise<void>;

@@ -13,8 +13,8 @@ export interface Multiplexer {
   /** The path of a scenario's socket. */
   socket(scenario: string): string;
   /**
-   * The next of a scenario's connections that was not asked for yet: what came before it was joined
-   * or ended.
+   * The reads of a scenario's next connection, which was not asked for yet, until it was joined or
+   * ended.
    */
   reads(scenario: string): Promise<string[]>;
   close(): Promise<void>;
@@ -29,7 +29,7 @@ export async function startMultiplexer(backend: string): Promise<Multiplexer> {
     stdio: ["pipe", "pipe", "inherit"],
   });
   const exited = once(child, "exit");
-  // An interrupt from the terminal reaches it as well, and then its stdin has nobody at the end.
+  // An interrupt from the terminal ends it as well; writing to its stdin fails then.
   child.stdin.on("error", () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
 

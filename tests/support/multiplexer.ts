@@ -1,16 +1,16 @@
-// The test multiplexer: every behaviour of a hybrid-vsock multiplexer that the proxy must cope
-// with, each behind a socket of its own. It is a process of its own, as the real ones are:
+// The test multiplexer: each behaviour of a hybrid-vsock multiplexer that the proxy must handle has its
+// own socket. It is a process, as the real ones are:
 //
 //     multiplexer.ts DIR [BACKEND]
 //
-// listens at DIR/SCENARIO for every scenario below and joins the connections that succeed with the
-// unix socket BACKEND. On stdout it says READY when all of them listen, and then, for each
-// connection it has read from, one line of JSON:
+// listens at DIR/SCENARIO for each scenario below and joins successful connections with the unix
+// socket BACKEND. On stdout it writes READY when all of them listen, and then one line of JSON for each
+// connection that it has read from:
 //
 //     {"scenario":"firecracker","reads":["CONNECT 22\n"]}
 //
-// `reads` is what came before the connection was joined or ended, one string for each read(2). It
-// ends with its stdin.
+// `reads` has one string for each read(2) until the connection was joined or ended. It exits at the
+// end of its stdin.
 //
 // Sources: Firecracker's docs/vsock.md and src/vmm/src/devices/virtio/vsock/unix/muxer.rs, Cloud
 // Hypervisor's docs/vsock.md, rust-vmm's vhost-device-vsock, Dragonball (kata-containers).
@@ -21,18 +21,18 @@ import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** How one multiplexer takes the command, and what becomes of the connection later. */
+/** How one multiplexer parses the command, and how it treats the connection later. */
 interface Dialect {
   /**
-   * Matches the command at the start of the first read, its port in group 1. A later read never
-   * completes it.
+   * Matches the command at the start of the first read, with the port in group 1. Later reads do not
+   * complete it.
    */
   command: RegExp;
   /** The longest command in bytes, the newline included. */
   longest: number;
-  /** A line that is no command. What holds no whole line is dropped by all of them. */
+  /** A line that is not a command. All of them drop a read without a whole line. */
   malformed: "drop" | "silence";
-  /** Bytes of the first read that lie behind the command. */
+  /** Bytes of the first read behind the command. */
   behind: "forward" | "swallow";
   /** The host's end shuts its sending side down. */
   halfClose: "pass on" | "kill";
@@ -62,10 +62,7 @@ const vhostDeviceVsock: Dialect = {
   halfClose: "kill",
 };
 
-/**
- * What all of them take, and not a byte more: the proxy has no reason to lean on anybody's
- * leniency.
- */
+/** What all of them accept, and nothing else: the proxy must not depend on leniency. */
 const strict: Dialect = {
   command: /^CONNECT (\d+)\n$/,
   longest: 32,
@@ -83,13 +80,13 @@ type Answer =
   | { refuse: "unread" | "at once" };
 
 export interface Scenario {
-  /** What it plays, in a sentence. */
+  /** A description in one sentence. */
   plays: string;
   dialect: Dialect;
   answer: Answer;
 }
 
-/** The first number that Firecracker gives out: its host-side ports start at 2^30. */
+/** The number of the first connection in Firecracker: its host-side ports start at 2^30. */
 const hostPort = (): string => "OK 1073741824\n";
 
 const says = (
@@ -129,15 +126,14 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     answer: { join: hostPort, pace: "line first" },
   },
 
-  // How the same success may arrive.
+  // Success in other pieces and with other numbers.
   "ok-and-banner": {
-    plays: "The OK line and the guest's first bytes leave in one write: they may come in one read.",
+    plays: "The OK line and the guest's first bytes are one write, and may be one read.",
     dialect: firecracker,
     answer: { join: hostPort, pace: "with the banner" },
   },
   "short-ok-and-banner": {
-    plays:
-      "The same with a short OK line: most of the bytes that may be looked at are the guest's.",
+    plays: "The same with a short OK line: most of the bytes of the longest line are the guest's.",
     dialect: vhostDeviceVsock,
     answer: { join: (port) => `OK ${port}\n`, pace: "with the banner" },
   },
@@ -154,27 +150,30 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   max: { plays: "The largest number: 2^32-1.", ...joins("OK 4294967295\n") },
   short: { plays: "The shortest OK line.", ...joins("OK 0\n") },
   "line-before-banner": {
-    plays: "The guest says a line before its identification, as RFC 4253 section 4.2 allows.",
+    plays: "The guest sends a line before its identification (RFC 4253, 4.2).",
     ...joins("OK 5\nhello from the guest\r\n"),
   },
 
   // No answer, or half of one.
-  silence: { plays: "The guest is not up: nothing is ever said.", ...says("") },
-  eof: { plays: "Nobody listens on that port: the end, without a word.", ...says("", "end") },
+  silence: { plays: "The guest is not up: no answer.", ...says("") },
+  eof: {
+    plays: "Nothing listens on that port: end of file without an answer.",
+    ...says("", "end"),
+  },
   reset: {
     plays: "The connection is closed with the command unread: ECONNRESET.",
     dialect: strict,
     answer: { refuse: "unread" },
   },
   full: {
-    plays: "1023 connections exist already: the next one is accepted and closed at once.",
+    plays: "1023 connections exist already: the next is accepted and closed at once.",
     dialect: strict,
     answer: { refuse: "at once" },
   },
   "half-line-then-eof": { plays: "The line breaks off.", ...says("OK 10", "end") },
   "half-line-then-silence": { plays: "The line is never finished.", ...says("OK 10") },
 
-  // Answers that are none. The connection stays open, so that only the bytes can give them away.
+  // Wrong answers. The connection stays open, so that only the bytes can be the reason to fail.
   overlong: { plays: "More digits than any u32 has.", ...says("OK 10737418240000000\n") },
   "ok-without-number": { plays: "No number.", ...says("OK \n") },
   "over-u32": { plays: "2^32: one more than a u32 holds.", ...says("OK 4294967296\n") },
@@ -189,7 +188,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "nul-behind-number": { plays: "A NUL where the newline belongs.", ...says("OK 5\0\n") },
   flood: { plays: "Four megabytes without a newline.", ...says("OK".repeat(2 << 20)) },
   "error-text": {
-    plays: "Words, with an escape sequence that must not reach the user's terminal.",
+    plays: "A text, with an escape sequence that must not reach the terminal.",
     ...says("ERR \x1b[2Jno such port\r\n", "end"),
   },
 };
@@ -200,11 +199,11 @@ async function play(
   { dialect, answer }: Scenario,
   backend: string | undefined,
 ): Promise<void> {
-  // Whatever a client breaks off is part of the play.
+  // The client may close at any time.
   client.on("error", () => client.destroy());
   if ("refuse" in answer) {
     // A close with bytes unread is what makes the kernel answer ECONNRESET (unix_release_sock in
-    // net/unix/af_unix.c). Node reads all there is or nothing; dd takes one byte and leaves.
+    // net/unix/af_unix.c). Node reads all or nothing; dd reads one byte and exits.
     if (answer.refuse === "unread") {
       spawn("dd", ["bs=1", "count=1"], { stdio: [client, "ignore", "ignore"] });
     }
@@ -266,7 +265,7 @@ async function play(
   if (behind.length > 0 && dialect.behind === "forward") guest.write(behind);
   guest.pipe(client);
   client.pipe(guest);
-  // Killed at once, where Firecracker may take 2 s: no reply slips through by luck.
+  // At once, where Firecracker may take 2 s, so that no reply gets through.
   if (dialect.halfClose === "kill") client.once("end", leave);
 }
 
@@ -277,7 +276,7 @@ function firstRead(socket: net.Socket): Promise<Buffer> {
       resolve(bytes);
     });
     socket.once("close", () => {
-      reject(new Error("the guest left without a word"));
+      reject(new Error("the guest closed without a byte"));
     });
   });
 }

@@ -1,4 +1,4 @@
-// Real pipes, as a shell makes them: what Node's spawn gives its children are socketpairs.
+// Pipes: those that Node's spawn makes are socketpairs.
 
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, rmSync } from "node:fs";
@@ -7,12 +7,12 @@ import path from "node:path";
 import { makeFolder } from "./scratch";
 
 export interface Pipe {
-  /** Descriptors, which are the caller's to close. */
+  /** Descriptors, which the caller closes. */
   read: number;
   write: number;
 }
 
-/** Named pipes to be opened, each once: mkfifo(1) makes many in the time of one. */
+/** Named pipes, each to be opened once: mkfifo(1) makes many in the time of one. */
 const stock: string[] = [];
 const STOCK = 32;
 
@@ -22,11 +22,11 @@ function refill(): void {
   execFileSync("mkfifo", stock);
 }
 
-/** Two ends of a pipe, each an open file of its own, so that neither's O_NONBLOCK is the other's. */
+/** The ends of a pipe, each a separate open file with its own O_NONBLOCK. */
 export function makePipe(): Pipe {
   if (stock.length === 0) refill();
   const name = stock.pop() as string;
-  // Whoever opens one end alone waits for the other.
+  // Opening one end alone blocks until the other is open.
   const both = openSync(name, constants.O_RDWR);
   const pipe = { read: openSync(name, "r"), write: openSync(name, "w") };
   closeSync(both);

@@ -1,9 +1,9 @@
-// The processors that this process may run on, which in a container are not all that there are; and
-// what a process does with one.
+// The processors that this process may run on, in a container not all of the machine; and the
+// processor time of processes.
 
 import { readFileSync } from "node:fs";
 
-/** Their numbers, as taskset(1) takes them: Cpus_allowed_list of proc(5). */
+/** Their numbers, as for taskset(1): Cpus_allowed_list of proc(5). */
 export function allowedProcessors(): number[] {
   const status = readFileSync("/proc/self/status", "utf8");
   const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? "0";
@@ -13,7 +13,7 @@ export function allowedProcessors(): number[] {
   });
 }
 
-/** The fields of a process's stat from the third on (proc(5)); what precedes is its name. */
+/** The fields of a process's stat (proc(5)) from the third on, behind its name. */
 function statFields(pid: number): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -25,7 +25,7 @@ export function cpuTicks(pid: number): number {
   return Number(fields[11]) + Number(fields[12]);
 }
 
-/** Whether a process waits for an event, and neither runs nor would if it could (field 3). */
+/** Whether a process waits for an event: it is not running or ready to run (field 3). */
 export function isAsleep(pid: number): boolean {
   return statFields(pid)[0] === "S";
 }

@@ -1,13 +1,12 @@
-// A throw-away sshd and the real OpenSSH client to reach it, for the tests and the demo.
+// A temporary sshd, and the real OpenSSH client for it, for the tests and the demo.
 //
 // Rules
-// - There is no network: sshd runs as `sshd -i` (sshd(8)) on one accepted unix socket each, and ssh
-//   reaches it through the proxy alone.
-// - Nothing of the user's is read or written: keys, known_hosts and both configurations lie in a
-//   folder of their own, and `close()` removes it. Only /run/sshd stays, which root's sshd wants
-//   and a running system has anyway.
+// - No network: each sshd runs as `sshd -i` (sshd(8)) on one accepted unix socket, and ssh reaches it
+//   through the proxy.
+// - Nothing of the user's is read or written: keys, known_hosts and both configurations are in a
+//   temporary folder, which `close()` removes. Only /run/sshd stays, which root's sshd requires.
 // - The host key is checked strictly, so that a session with any other sshd fails.
-// - It logs in as the user that runs it, who may be root or anybody.
+// - It logs in as the user that runs it, root or any other.
 
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -21,7 +20,7 @@ import path from "node:path";
 import { ensureTools, tool } from "./tools";
 import { makeFolder } from "./scratch";
 
-/** How a program ended, and all it wrote. */
+/** The result of a program. */
 export interface Finished {
   exit: number | null;
   signal: NodeJS.Signals | null;
@@ -33,7 +32,7 @@ export interface RunOptions {
   /** Bytes for its standard input; without them it is empty. */
   input?: Buffer;
   /**
-   * After this time its whole process group is killed and the promise rejects; 60,000 unless told.
+   * After this time its process group is killed and the promise rejects (default: 60,000).
    */
   timeoutMs?: number;
   /** More of its environment. */
@@ -44,29 +43,26 @@ export interface RunOptions {
 export type Where = string | Buffer | { abstract: string };
 
 export interface Sshd {
-  /** The folder that holds everything; free for sockets and files of the caller's as well. */
+  /** The temporary folder, also for sockets and files of the caller. */
   readonly folder: string;
   /** The client's configuration: `ssh -F` this. */
   readonly clientConfig: string;
   /** What `.host` stands for in that configuration: a path in the folder, for `listen`. */
   readonly hostSocket: string;
-  /**
-   * The server's command line, for whoever brings connections of another kind to its stdin and
-   * stdout.
-   */
+  /** The server's command line, for other kinds of connections as its stdin and stdout. */
   readonly serverCommand: readonly string[];
-  /** Serves each connection of a new unix stream socket by an sshd of its own. */
+  /** Starts an sshd for each connection of a new unix stream socket. */
   listen(where: Where): Promise<void>;
-  /** Runs the real ssh, scp; `args` follow `-F CONFIG`. */
+  /** Runs the real ssh or scp; `args` follow `-F CONFIG`. */
   ssh(args: readonly string[], options?: RunOptions): Promise<Finished>;
   scp(args: readonly string[], options?: RunOptions): Promise<Finished>;
-  /** What the servers logged so far: the place to look at when a log-in fails. */
+  /** The log of the servers, for failed log-ins. */
   log(): string;
   /** Ends what still runs and removes the folder. */
   close(): Promise<void>;
 }
 
-const alias = "throw-away-sshd";
+const alias = "temporary-sshd";
 
 /** The longest path that fits sun_path with its NUL (unix(7)). */
 const longestPath = 107;
@@ -104,8 +100,8 @@ export async function startSshd(
   }
 
   function serve(connection: net.Socket): void {
-    // As stdin and stdout of its own process, sshd holds the socket itself: nothing is copied on
-    // the way, and a shutdown or a close on either side is the real one.
+    // sshd has the socket itself as stdin and stdout, so that nothing is copied, and a shutdown or a
+    // close of either side is the real one.
     const child = spawn(server, serverCommand.slice(1), {
       stdio: [connection, connection, "ignore"],
     });
@@ -152,10 +148,7 @@ export function proxyCommandLine(
   return [...words.map((word) => shellQuote(word).replaceAll("%", "%%")), ...tokens].join(" ");
 }
 
-/**
- * One word for a POSIX shell; left bare where it needs no quotes, so that printed command lines
- * stay readable.
- */
+/** Quotes a word for a POSIX shell, if it needs that: printed command lines stay readable. */
 export function shellQuote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
@@ -189,11 +182,11 @@ async function prepare(
 AuthorizedKeysFile ${inside("authorized_keys")}
 AuthenticationMethods publickey
 PermitRootLogin prohibit-password
-# The temporary folder belongs to everybody; PAM and a pid file are not an ordinary user's to have.
+# /tmp is writable by all users; PAM and a pid file need root.
 StrictModes no
 UsePAM no
 PidFile none
-# What the user's shell would do in each session is none of the tests' business.
+# Without the start files of the user's shell.
 SetEnv HOME=${folder}
 UseDNS no
 DisableForwarding yes
@@ -229,10 +222,7 @@ Host *
   );
 }
 
-/**
- * The name as Node's net takes it, or an error for what Node cannot bind: it would bind something
- * else instead.
- */
+/** The name for Node's net. Throws if Node would bind another name instead. */
 function bindable(where: Where): string {
   const bytes = Buffer.from(
     typeof where === "object" && "abstract" in where ? `\0${where.abstract}` : where,
@@ -243,15 +233,14 @@ function bindable(where: Where): string {
     throw new Error(`${shown}: Node cannot bind a path that is not UTF-8`);
   }
   if (bytes.length > longestPath + (bytes[0] === 0 ? 1 : 0)) {
-    throw new Error(`${shown}: longer than sun_path, where libuv cuts a path off without a word`);
+    throw new Error(`${shown}: longer than sun_path, and libuv truncates silently`);
   }
   return text;
 }
 
 /**
- * libuv 1.46, Node 20's, binds an abstract name with NULs behind it up to the end of sun_path, and
- * these are part of the name: another one than asked for, unless it is 107 bytes long and fills
- * sun_path by itself.
+ * libuv 1.46, Node 20's, pads an abstract name with NULs to the end of sun_path, and these are part of
+ * the name, unless it has 107 bytes and fills sun_path.
  */
 function checkAbstract(name: string): void {
   const bound = readFileSync("/proc/net/unix", "utf8").split("\n");
@@ -268,8 +257,8 @@ export async function runProgram(
   options: RunOptions = {},
 ): Promise<Finished> {
   const { input, timeoutMs = 60_000, env } = options;
-  // A session of its own: ssh finds no terminal to ask at, and a time limit takes the proxy along
-  // with ssh.
+  // A new session, in which ssh has no terminal to prompt at, and a process group, so that the timeout
+  // ends the proxy with ssh.
   const child = spawn(command[0] as string, command.slice(1), {
     stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     detached: true,
@@ -279,7 +268,7 @@ export async function runProgram(
   const stderr: Buffer[] = [];
   child.stdout?.on("data", (bytes: Buffer) => stdout.push(bytes));
   child.stderr?.on("data", (bytes: Buffer) => stderr.push(bytes));
-  // A program that leaves without reading its input says why by its exit code.
+  // A program may exit without reading its input.
   child.stdin?.on("error", () => undefined);
   child.stdin?.end(input);
 
@@ -292,7 +281,7 @@ export async function runProgram(
     const [exit, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
     const said = Buffer.concat(stderr).toString("utf8");
     if (late.signal.aborted)
-      throw new Error(`${command.join(" ")}: not done after ${timeoutMs} ms; it said: ${said}`);
+      throw new Error(`${command.join(" ")}: timeout after ${timeoutMs} ms; stderr: ${said}`);
     return { exit, signal, stdout: Buffer.concat(stdout), stderr: said };
   } finally {
     clearTimeout(timer);

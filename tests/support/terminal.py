@@ -1,15 +1,15 @@
-# Runs a command on a pseudo-terminal of its own, types Ctrl-C, and tells what became of it.
+# Runs a command on a new pseudo-terminal, types Ctrl-C, and prints the result.
 #
 #     terminal.py UNTIL COMMAND [ARGUMENT...]
 #
-# Ctrl-C is typed as soon as the regular expression UNTIL is in what the command has written. stdout:
-# one line of JSON:
+# Ctrl-C is typed when the output of the command matches the regular expression UNTIL. stdout: one line
+# of JSON:
 #
 #     {"found": true, "signal": 2, "exit": null, "ms": 1.5, "output": "68690a", "left": [], "same": true}
 #
-# Whether UNTIL was found, how the command ended, how long after Ctrl-C, all that was on the terminal
-# in hexadecimal, the processes that are left of its session, and whether the terminal's settings are
-# what they were. A command that goes on is killed.
+# Whether UNTIL matched, how the command ended, the time since Ctrl-C, all output on the terminal in
+# hexadecimal, the remaining processes of its session, and whether the terminal's settings are unchanged.
+# A command that does not exit is killed.
 
 import json
 import os
@@ -21,8 +21,8 @@ import sys
 import termios
 import time
 
-LIMIT = 30
-LIMIT_AFTER = 5
+UNTIL_SECONDS = 30
+EXIT_SECONDS = 5
 
 until = re.compile(sys.argv[1].encode())
 go, ready = os.pipe()
@@ -45,19 +45,19 @@ def read(seconds):
         return False
     try:
         data = os.read(master, 65536)
-    except OSError:  # EIO: nobody has the other side open any more.
+    except OSError:  # EIO: the other side is closed.
         return False
     output += data
     return data != b""
 
 
 signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
-signal.alarm(LIMIT)
+signal.alarm(UNTIL_SECONDS)
 
-while until.search(output) is None and read(LIMIT):
+while until.search(output) is None and read(UNTIL_SECONDS):
     pass
 found = until.search(output) is not None
-signal.alarm(LIMIT_AFTER)
+signal.alarm(EXIT_SECONDS)
 typed = time.monotonic()
 if found:
     os.write(master, b"\x03")
@@ -71,7 +71,7 @@ left = []
 for name in os.listdir("/proc"):
     try:
         with open(f"/proc/{name}/stat") as file:
-            # Behind the name, which may have anything in it: state, parent, group, session.
+            # Behind the name, which may contain any byte: state, parent, group, session.
             if name.isdigit() and int(file.read().rpartition(")")[2].split()[3]) == pid:
                 left.append(int(name))
     except OSError:
