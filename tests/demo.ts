@@ -9,7 +9,7 @@ import { fakeSsh } from "./support/fake-ssh";
 import { proxyCommand } from "./support/proxy";
 import { proxyCommandLine, shellQuote, startSshd } from "./support/sshd";
 import type { Sshd } from "./support/sshd";
-import { makeTmpdir } from "./support/tmpdir";
+import { makeFolder } from "./support/scratch";
 import { ensureTools } from "./support/tools";
 
 const runs = 50;
@@ -29,7 +29,8 @@ async function cleanUp(): Promise<void> {
 
 async function main(): Promise<void> {
   ensureTools(["ssh", "sshd", "ssh-keygen", "cc"]);
-  makeTmpdir();
+  // For the sockets, whose paths have to be short.
+  process.env["TMPDIR"] = makeFolder("demo");
   // The host that an installed package has.
   process.env["PROXY_HOST"] ??= "standalone";
   const proxy = proxyCommand();

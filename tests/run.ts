@@ -1,29 +1,30 @@
 // npm test and npm run test:all: makes sure of the commands that the tests run, runs the test files, and
 // prints a table.
 //
-//     npx tsx tests/run.ts [FILE or FOLDER...]     all of them, or these
+//     npx tsx tests/run.ts [FILE or FOLDER...]     these, or all
 //
 // Rules
 // - The folder is the list: every tests/*/*.test.ts runs, those of tests/e2e once for each host.
-// - TEST_ALL=1 (npm run test:all) adds the AArch64 host. The suites read it as well, and run their long
-//   form. PROXY_HOST=standalone, node or arm64 runs tests/e2e for that host alone.
-// - Each file is a process of its own, and as many run at once as there are processors. One file alone
-//   prints as it runs; of several, only failures are printed, and build/tests/log has the rest.
+//   PROXY_HOST=standalone, node or arm64 limits tests/e2e to that host.
+// - TEST_ALL=1 (npm run test:all) adds the AArch64 host and the short benchmark. The suites read it as
+//   well, and run their long form.
+// - Each file is a process of its own; as many run at once as there are processors. One file alone
+//   prints as it runs. Of several, only failures are printed; build/tests/log has all output.
 // - What did not pass has failed: a skipped test, too, and a file without tests.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
 import { root } from "./support/proxy";
-import { makeTmpdir } from "./support/tmpdir";
+import { makeFolder } from "./support/scratch";
 import { ensureTools } from "./support/tools";
 
 interface Job {
   file: string;
-  host?: string;
+  host?: string | undefined;
 }
 
 interface Result extends Job {
@@ -32,8 +33,11 @@ interface Result extends Job {
   seconds: number;
 }
 
-/** The order in which they start: those that take longest come first. */
+/** In the order in which they start: the longest first. */
 const folders = ["simulated", "hosts", "syscalls", "e2e", "build", "transcripts", "core", "shim"];
+
+/** The short benchmark. It is one test, which passes if the exit status is 0. */
+const benchmark: Job = { file: "bench/run.ts" };
 
 /**
  * These need this machine's processor: an emulated one has no AF_VSOCK, and sshfs runs in the same
@@ -48,13 +52,14 @@ const tools = [
   ...["strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"],
 ];
 
-/** Ten times what the longest file takes on two processors. */
-const FILE_LIMIT_MS = 60 * 60_000;
+/** Several times what the longest file takes on two processors. */
+const FILE_LIMIT_MS = 30 * 60_000;
+
+const all = process.env["TEST_ALL"] !== undefined;
 
 function listJobs(): Job[] {
-  const all = process.env["TEST_ALL"] === undefined ? [] : ["arm64"];
   const one = process.env["PROXY_HOST"];
-  const hosts = one === undefined ? ["standalone", "node", ...all] : [one];
+  const hosts = one === undefined ? ["standalone", "node", ...(all ? ["arm64"] : [])] : [one];
   return folders.flatMap((folder) =>
     readdirSync(path.join(root, "tests", folder))
       .filter((name) => name.endsWith(".test.ts"))
@@ -67,47 +72,35 @@ function listJobs(): Job[] {
   );
 }
 
-/** The jobs of the named files and folders; of all, where none is named. */
+/** The jobs of the named files and folders. */
 function selectJobs(names: readonly string[]): Job[] {
   const jobs = listJobs();
-  if (names.length === 0) return jobs;
   const selected = names.flatMap((name) => {
     const wanted = path.relative(root, path.resolve(name));
     const found = jobs.filter(({ file }) => file === wanted || file.startsWith(`${wanted}/`));
-    if (found.length === 0) throw new Error(`${name}: there is no such test file or folder`);
+    if (found.length === 0) throw new Error(`${name}: no such test file or folder`);
     return found;
   });
   return [...new Set(selected)];
 }
 
-function titleOf({ file, host }: Job): string {
-  const suite = file.replace(/^tests\//, "").replace(/\.test\.ts$/, "");
-  return host === undefined ? suite : `${suite} (${host})`;
-}
-
-/** Runs a file. `alone`: its output is shown as it comes. */
-async function run(job: Job, alone: boolean): Promise<Result> {
+/** Runs a file; `show`: prints its output as it comes. */
+async function run({ file, host }: Job, show: boolean): Promise<Result> {
   const start = performance.now();
-  const child = spawn(
-    process.execPath,
-    ["--import", "tsx", "--test-reporter=spec", path.join(root, job.file)],
-    {
-      cwd: root,
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...(job.host === undefined ? {} : { PROXY_HOST: job.host }) },
-      timeout: FILE_LIMIT_MS,
-      killSignal: "SIGKILL",
-    },
-  );
+  const args = file === benchmark.file ? [file, "--quick"] : ["--test-reporter=spec", file];
+  const child = spawn(process.execPath, ["--import", "tsx", ...args], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...(host === undefined ? {} : { PROXY_HOST: host }) },
+    timeout: FILE_LIMIT_MS,
+    killSignal: "SIGKILL",
+  });
   let output = "";
-  for (const [stream, shown] of [
-    [child.stdout, process.stdout],
-    [child.stderr, process.stderr],
-  ] as const) {
+  for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8");
     stream.on("data", (text: string) => {
       output += text;
-      if (alone) shown.write(text);
+      if (show) process.stdout.write(text);
     });
   }
   const status = await new Promise<number | null>((resolve, reject) => {
@@ -116,77 +109,83 @@ async function run(job: Job, alone: boolean): Promise<Result> {
   });
 
   output = stripVTControlCharacters(output);
-  const count = (word: string) =>
-    Number(new RegExp(`^ℹ ${word} (\\d+)$`, "m").exec(output)?.[1] ?? 0);
-  const passed = count("pass");
+  const count = (what: string) =>
+    Number(new RegExp(`^ℹ ${what} (\\d+)$`, "m").exec(output)?.[1] ?? 0);
+  const passed = file === benchmark.file ? Number(status === 0) : count("pass");
   const failed = Math.max(count("tests") - passed, status === 0 && passed > 0 ? 0 : 1);
-  const result = { ...job, passed, failed, seconds: (performance.now() - start) / 1000 };
-  const log = path.join(root, "build/tests/log", `${titleOf(job).replaceAll("/", "-")}.txt`);
-  writeFileSync(log, output);
-  if (!alone) {
+  const seconds = (performance.now() - start) / 1000;
+  const result = { file, host, passed, failed, seconds };
+  const name = [nameOf(file).replaceAll("/", "-"), ...(host === undefined ? [] : [host]), "txt"];
+  writeFileSync(path.join(root, "build/tests/log", name.join(".")), output);
+  if (!show) {
     console.log(`${failed === 0 ? "passed" : "FAILED"}  ${row(result)}`);
-    if (failed > 0) {
-      const failures = output.indexOf("✖ failing tests:");
-      console.log(failures < 0 ? output : output.slice(failures));
-    }
+    const failures = output.indexOf("✖ failing tests:");
+    if (failed > 0)
+      console.log(failures < 0 ? `${output}exit status ${status}` : output.slice(failures));
   }
   return result;
 }
 
-async function runAll(jobs: readonly Job[]): Promise<Result[]> {
-  const rest = [...jobs];
+async function runAll(jobs: readonly Job[], show: boolean): Promise<Result[]> {
   const results: Result[] = [];
+  const rest = jobs.entries();
   const work = async (): Promise<void> => {
-    for (let job; (job = rest.shift()) !== undefined;)
-      results.push(await run(job, jobs.length === 1));
+    for (const [i, job] of rest) results[i] = await run(job, show);
   };
   await Promise.all(Array.from({ length: os.availableParallelism() }, work));
-  return results.sort((a, b) => order(a, jobs) - order(b, jobs));
+  return results;
 }
 
-function order(result: Job, jobs: readonly Job[]): number {
-  return jobs.findIndex(({ file, host }) => file === result.file && host === result.host);
+function nameOf(file: string): string {
+  return file.replace(/^tests\//, "").replace(/(\.test)?\.ts$/, "");
 }
 
-function row({ file, host, passed, failed, seconds }: Result): string {
-  return line(titleOf({ file }), host ?? "", String(passed), String(failed), seconds.toFixed(1));
+function row({ file, host = "", passed, failed, seconds }: Result): string {
+  return line(nameOf(file), host, String(passed), String(failed), seconds.toFixed(1));
 }
 
-function line(suite: string, host: string, passed: string, failed: string, seconds: string) {
-  const numbers = [passed.padStart(6), failed.padStart(6), seconds.padStart(7)];
-  return [suite.padEnd(24), host.padEnd(10), ...numbers].join(" ");
+function line(suite: string, host: string, ...numbers: readonly string[]): string {
+  return [suite.padEnd(24), host.padEnd(10), ...numbers.map((text) => text.padStart(7))].join(" ");
 }
 
-async function main(): Promise<boolean> {
+async function main(names: readonly string[]): Promise<boolean> {
   const start = performance.now();
-  const jobs = selectJobs(process.argv.slice(2));
+  const jobs = names.length === 0 ? listJobs() : selectJobs(names);
   ensureTools(tools);
-  makeTmpdir();
+  // tsx runs compiled files that it finds in TMPDIR: nobody else must be able to put them there.
+  process.env["TMPDIR"] = makeFolder("proxy");
+  // Some tests run the proxy as another user, who has to reach the sockets in it.
+  chmodSync(process.env["TMPDIR"], 0o711);
   mkdirSync(path.join(root, "build/tests/log"), { recursive: true });
-  const build = ["scripts/build-standalone.mjs", "--target", "arm64"];
-  if (spawnSync(process.execPath, build, { cwd: root, stdio: "inherit" }).status !== 0)
-    return false;
+  if (jobs.some(({ file, host }) => host === "arm64" || file.startsWith("tests/build/"))) {
+    const build = ["scripts/build-standalone.mjs", "--target", "arm64"];
+    if (spawnSync(process.execPath, build, { cwd: root, stdio: "inherit" }).status !== 0)
+      return false;
+  }
 
-  const results = await runAll(jobs);
-  const sum = (of: (result: Result) => number) => results.map(of).reduce((a, b) => a + b, 0);
-  const [passed, failed] = [sum((result) => result.passed), sum((result) => result.failed)];
+  const results = await runAll(jobs, jobs.length === 1);
+  // What is measured needs the machine to itself.
+  if (all && names.length === 0) results.push(await run(benchmark, false));
+
+  const passed = results.reduce((sum, result) => sum + result.passed, 0);
+  const failed = results.reduce((sum, result) => sum + result.failed, 0);
   console.log(`\n${line("suite", "host", "passed", "failed", "seconds")}`);
   for (const result of results) console.log(row(result));
-  console.log(line("all", "", String(passed), String(failed), sum((r) => r.seconds).toFixed(1)));
-  console.log(`${((performance.now() - start) / 1000).toFixed(1)} s on the clock.`);
+  const seconds = (performance.now() - start) / 1000;
+  console.log(line("total, by the clock", "", String(passed), String(failed), seconds.toFixed(1)));
   for (const { file, host } of results.filter((result) => result.failed > 0)) {
-    const environment = ["TEST_ALL=1 ".repeat(Number(process.env["TEST_ALL"] !== undefined))];
-    if (host !== undefined) environment.push(`PROXY_HOST=${host} `);
-    console.log(`Again: ${environment.join("")}npx tsx tests/run.ts ${file}`);
+    const command = file === benchmark.file ? `${file} --quick` : `tests/run.ts ${file}`;
+    const environment = `${all ? "TEST_ALL=1 " : ""}${host === undefined ? "" : `PROXY_HOST=${host} `}`;
+    console.log(`To run it again: ${environment}npx tsx ${command}`);
   }
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0;
 }
 
-// The folder of makeTmpdir is removed when this process exits.
+// exit() runs the handlers that remove temporary folders.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
-main().then(
+main(process.argv.slice(2)).then(
   (passed) => process.exit(passed ? 0 : 1),
   (error: unknown) => {
     console.error(error instanceof Error ? error.message : error);
