@@ -9,11 +9,11 @@ export default tseslint.config(
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
     rules: {
-      // What comes from Wasm is a number that stands for an enum: it is said where.
+      // Numbers that Wasm returns are assigned to enums.
       "@typescript-eslint/no-unsafe-enum-assignment": "off",
-      // Numbers in a template are what these programs print.
+      // These programs print numbers.
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
-      // node:test's `it` and `describe` answer promises that the runner awaits.
+      // node:test's `it` and `describe` return promises that the runner awaits.
       "@typescript-eslint/no-floating-promises": [
         "error",
         {
@@ -25,7 +25,14 @@ export default tseslint.config(
     },
   },
   {
-    // What the tests look for are control characters.
+    // These folders share only tests/support. core, fuzz and transcripts read each other's inputs.
+    files: ["tests/{build,e2e,hosts,shim,simulated,support,syscalls}/*.ts"],
+    rules: {
+      "no-restricted-imports": ["error", { patterns: [{ regex: "^\\.\\./(?!support/|\\.\\./)" }] }],
+    },
+  },
+  {
+    // The tests look for control characters.
     files: ["tests/**/*.ts"],
     rules: { "no-control-regex": "off" },
   },
