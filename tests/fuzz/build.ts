@@ -50,10 +50,8 @@ export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): st
   const file = path.join(folder, counts ? `branches/${target}` : target);
   // To wasm2c the counter is another instance, which needs nothing: any type will do.
   const counting = counts ? ["-DCOUNTS_BRANCHES", "-Dw2c_coverage=shim"] : [];
-  const imports = path.join(root, "dist/standalone/imports.h");
-  const names = name === "proxy" ? ["-include", imports] : [];
   const compile = (args: readonly string[]) => {
-    run(tool("clang"), [...flags, ...counting, ...names, `-I${draft}`, ...args]);
+    run(tool("clang"), [...flags, ...counting, `-I${draft}`, ...args]);
   };
   try {
     translate(wasm, "core", draft);

@@ -59,11 +59,7 @@ static w2c_core core;
 static uint64_t replays;
 
 _Noreturn void wasm_rt_trap(wasm_rt_trap_t why) {
-<<<<<<< HEAD
     fprintf(stderr, "replay-core: trap: %s\n", trap_message(why));
-=======
-    fprintf(stderr, "replay-core: trap %d\n", (int)why);
->>>>>>> 0b236f9 (tests/transcripts: replay every build with one comparison)
     exit(DEFECT);
 }
 
