@@ -180,9 +180,9 @@ function compare(build: string, one: AnyCase, cut: Cut, actual: Result, expected
   complain(build, one, cutText(cut), lines.join("\n"));
 }
 
-/** A field as a failure shows it; a string is hexadecimal. */
+/** A field as a failure shows it; bytes are in hexadecimal. */
 function text(value: unknown): string {
-  return typeof value === "string"
+  return typeof value === "string" && /^([0-9a-f]{2})*$/.test(value)
     ? `${JSON.stringify(unhex(value).toString("latin1"))} (${value})`
     : String(value);
 }
