@@ -3,7 +3,7 @@
 
 import { Code, Family } from "../../assembly/codes";
 import { makeCase } from "../support/case";
-import type { Attempt, Case, Simulation, Target, World } from "../support/case";
+import type { Attempt, Bytes, Case, Simulation, Target, World } from "../support/case";
 import { errno } from "../support/errno";
 
 export interface SimulatedCase extends Case {
@@ -13,7 +13,7 @@ export interface SimulatedCase extends Case {
 
 /** A target, its arguments, and what lines on stderr name. */
 interface Scheme {
-  args: string[];
+  args: Bytes[];
   subject: string;
   target: Target;
 }
@@ -39,7 +39,12 @@ function vsockAddress(): Buffer {
   return bytes;
 }
 
-function unixScheme(scheme: Target["scheme"], arg: string, path: string, subject = arg): Scheme {
+function unixScheme(
+  scheme: Target["scheme"],
+  arg: Bytes,
+  path: string,
+  subject = String(arg),
+): Scheme {
   return {
     args: [arg],
     subject,
@@ -147,6 +152,17 @@ add("variable,--log-file", unix, {
   log: { path: LOG, subject: `SSH_VSOCK_PROXY_OPTIONS: ${LOG}` },
 });
 add("no-environment", unix, { environment: [] });
+
+add("other-variables", unix, { environment: ["OTHER=x", "TERM=", `LARGE=${"x".repeat(70_000)}`] });
+
+// What stderr shows of bytes that are not printable UTF-8, and of some that are.
+const odd = "/\x7f\xc3x\xe0\x80\xaf\xf0\x9f\x98\x80\xf3\xa0\x81\x81\xf0\x80\x80\x80\xe6\x97";
+const oddSubject =
+  "unix/\\x7f\\xc3x\\xe0\\x80\\xaf😀\\xf3\\xa0\\x81\\x81\\xf0\\x80\\x80\\x80\\xe6\\x97";
+add("odd-bytes", unixScheme("unix", Buffer.from(`unix${odd}`, "latin1"), odd, oddSubject), {
+  world: attempt({ connect: "NOENT" }),
+  code: Code.NoSocket,
+});
 
 // What a real host reaches through O_PATH, and what needs more memory than there is at first.
 const longPath = `/${"0123456789abcd/".repeat(272)}0123456789abcd`;
@@ -393,12 +409,17 @@ addWrong("option", ["--nope", "unix/x"], Code.UnknownOption, "--nope");
 addWrong("no-value", ["--wait"], Code.NoValue, "--wait");
 addWrong("value", ["-v=1", "unix/x"], Code.UnwantedValue, "-v=1");
 addWrong("duration", ["--timeout", "1h", "unix/x"], Code.BadDuration, "--timeout 1h");
+addWrong("no-number", ["--timeout=x", "unix/x"], Code.BadDuration, "--timeout=x");
+addWrong("large", ["--wait=99999999999", "unix/x"], Code.DurationOutOfRange, "--wait=99999999999");
+const longLog = `--log-file=/${"x".repeat(4095)}`;
+addWrong("long-path", [longLog, "unix/x"], Code.BadPath, longLog);
 addWrong("range", ["--wait=1441m", "unix/x"], Code.DurationOutOfRange, "--wait=1441m");
 addWrong("path", ["--log-file=", "unix/x"], Code.BadPath, "--log-file=");
 addWrong("half-close", ["--half-close=x", "unix/x"], Code.BadHalfClose, "--half-close=x");
 addWrong("arguments", ["unix/x", "1", "x", "y"], Code.TooManyArguments, "y");
 addWrong("variable", ["unix/x"], Code.UnknownOption, `${OPTIONS}: --nope`, "--nope");
 addWrong("quoting", ["unix/x"], Code.BadQuoting, OPTIONS, "-v 'x");
+addWrong("backslash", ["unix/x"], Code.BadQuoting, OPTIONS, "--log-file '/a\\b' \\");
 addWrong("help", ["unix/x"], Code.NotForVariable, `${OPTIONS}: --help`, "--help");
 addWrong(
   "scheme",
