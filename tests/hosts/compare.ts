@@ -1,4 +1,4 @@
-// Compares the two hosts: plays arbitrary cases (support/arbitrary.ts) in lock-step on both, and requires of each
+// Compares the two hosts: plays arbitrary cases (tests/support/arbitrary.ts) in lock-step on both, and requires of each
 // run what every run has to hold (checkOutcome), and of the runs of a case that their imports are the
 // same, bit by bit, with the same arguments and results.
 //
@@ -75,7 +75,9 @@ export function compareAnswers(one: HostCase, answers: ReadonlyMap<string, Answe
       const shown = [lines[i], others[i]].map((line) => line ?? "nothing more");
       throw new Error(`line ${i + 1} differs\n  ${name}: ${shown[0]}\n  ${other}: ${shown[1]}`);
     }
-    checkOutcome(one, lockstep.outcomeOf(one, answer));
+  }
+  for (const answer of answers.values()) {
+    checkOutcome(one, lockstep.outcomeOf(answer));
     const wrong = lockstep.wrongRemainder(answer);
     if (wrong !== undefined) throw new Error(wrong);
   }
@@ -142,7 +144,9 @@ export async function compareMany(seed: number, count: number): Promise<[Tally, 
         interruptAfterTimeLimit: SHRINK_MS,
       };
       const last = await fc.check(cases, shrink);
-      const { errorInstance, counterexamplePath } = last.failed ? last : first;
+      // Without a path, there was no time to play the case again.
+      const smaller = last.counterexamplePath === null ? first : last;
+      const { errorInstance, counterexamplePath } = smaller;
       const again = `npx tsx tests/hosts/compare.ts --seed ${own.seed} --path ${counterexamplePath}`;
       failures.push(`${String(errorInstance)}\nto replay it: ${again}`);
     }

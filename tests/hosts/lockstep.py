@@ -63,28 +63,27 @@ class Place:
 
     def __init__(self, kind, address):
         self.address = address
+        self.is_vsock = isinstance(address, int)
+        self.is_path = not self.is_vsock and not address.startswith(b"\0")
         self.sockets = []
-        create = getattr(self, kind)
-        if self.has_path():
-            in_directory_of(address, create)
-        else:
-            create(address)
+        # Nothing is made: a path that is too long cannot be.
+        self.is_absent = kind == "absent" or (self.is_vsock and not ALLOW_VSOCK)
+        if not self.is_absent:
+            self.at_address(getattr(self, kind))
 
-    def has_path(self):
-        return isinstance(self.address, bytes) and not self.address.startswith(b"\0")
+    def at_address(self, act):
+        if self.is_path:
+            in_directory_of(self.address, act)
+        else:
+            act(self.address)
 
     def add(self, kind=socket.SOCK_STREAM):
-        is_vsock = isinstance(self.address, int)
-        family = socket.AF_VSOCK if is_vsock else socket.AF_UNIX
+        family = socket.AF_VSOCK if self.is_vsock else socket.AF_UNIX
         self.sockets.append(socket.socket(family, kind))
         return self.sockets[-1]
 
-    def absent(self, name):
-        pass
-
     def refuses(self, name, kind=socket.SOCK_STREAM):
-        is_vsock = isinstance(self.address, int)
-        self.add(kind).bind((socket.VMADDR_CID_ANY, name) if is_vsock else name)
+        self.add(kind).bind((socket.VMADDR_CID_ANY, name) if self.is_vsock else name)
 
     def listens(self, name, kind=socket.SOCK_STREAM, backlog=8):
         self.refuses(name, kind)
@@ -132,7 +131,7 @@ class Place:
     def clear(self):
         for each in self.sockets:
             each.close()
-        if self.has_path():
+        if self.is_path and not self.is_absent:
             in_directory_of(self.address, self.remove)
 
     def remove(self, name):

@@ -9,13 +9,13 @@ import path from "node:path";
 import { before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
+import type { HostCase } from "../support/arbitrary";
 import { makeCase } from "../support/case";
 import { loadVsock, runInGuest } from "../support/guest";
 import { exitStatuses } from "../support/oracle";
 import { root } from "../support/proxy";
 import { shellQuote } from "../support/sshd";
-import { vsockCases } from "./cases";
-import type { HostCase } from "../support/arbitrary";
+import { vsockCases } from "./vsock-cases";
 import { compareAnswers, compareMany, hosts, prepare, summaryOf } from "./compare";
 import { Lockstep, answerIn, linesOf, requestOf, scriptOf } from "./lockstep";
 import type { Answer } from "./lockstep";

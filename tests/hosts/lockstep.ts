@@ -6,13 +6,12 @@ import type { ChildProcess } from "node:child_process";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
-import { passesDescriptor } from "../support/case";
+import { ABSTRACT_NAME } from "../support/arbitrary";
+import type { HostCase } from "../support/arbitrary";
 import type { Attempt, Bytes, Relay } from "../support/case";
 import type { Outcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { tool } from "../support/tools";
-import { ABSTRACT_NAME } from "../support/arbitrary";
-import type { HostCase } from "../support/arbitrary";
 
 /** Bytes in hexadecimal. */
 type Hex = string;
@@ -73,6 +72,7 @@ const places: Readonly<Record<string, readonly string[]>> = {
   NOTSOCK: ["file"],
   NOTDIR: ["file"],
   ISDIR: ["directory"],
+  NAMETOOLONG: ["absent"],
 };
 /** Of abstract names and of AF_VSOCK. */
 const otherPlaces: Readonly<Record<string, readonly string[]>> = {
@@ -92,11 +92,9 @@ export function scriptOf(one: HostCase): Script {
     if (target === undefined) return "absent";
     if (takes === "deadline") return "full";
     const list = (hasPath ? places : otherPlaces)[connect];
-    if (list === undefined)
-      throw new Error(`nothing at an address makes connecting fail so: ${connect}`);
-    return hasPath && place !== undefined && ["SUCCESS", "NOENT"].includes(connect)
-      ? place
-      : pick(list);
+    if (list === undefined) throw new Error(`no place makes connecting fail with ${connect}`);
+    const isChosen = hasPath && ["SUCCESS", "NOENT"].includes(connect);
+    return isChosen && place !== undefined ? place : pick(list);
   }
   function movesOf({ reply = [], end, drops }: Attempt): { connected: Move[]; asked: Move[] } {
     const sent = reply.map(hexOf);
@@ -114,7 +112,16 @@ export function scriptOf(one: HostCase): Script {
       return { connected: ["mute"], asked: ["read"] };
     return { connected: [], asked: ["read", ...sent, ...ends] };
   }
-  const { attempts = [{}], stdin, stdout = "unix", stderr = "pipe", relay, clientExits } = world;
+  // What the simulation makes fail, the kernel does by itself.
+  const connect = world.simulation?.fails?.["sock_connect"]?.[0] ?? "SUCCESS";
+  const {
+    attempts = [{ connect }],
+    stdin,
+    stdout = "unix",
+    stderr = "pipe",
+    relay,
+    clientExits,
+  } = world;
   const relayOf = ({ first, until, last }: Relay) => ({
     first: hexOf(first),
     until,
@@ -229,10 +236,10 @@ export function answerIn(line: string): Answer {
 
 // ---- what a run came to
 
-export function outcomeOf({ world, ...one }: HostCase, answer: Answer): Outcome {
+export function outcomeOf(answer: Answer): Outcome {
   const { exit, stderr, stdout, passed, peers, log } = answer;
   const taken = takenIn(answer);
-  const outcome: Outcome = {
+  return {
     exit,
     stderr: bytesOf(stderr),
     connections: peers.map(({ received, sent }, i) => ({
@@ -241,12 +248,9 @@ export function outcomeOf({ world, ...one }: HostCase, answer: Answer): Outcome 
       taken: taken[i]?.length ?? 0,
     })),
     passed: passed.map(({ bytes, fds }) => ({ bytes: bytesOf(bytes), descriptors: fds })),
+    relayed: bytesOf(stdout),
     ...(log !== null && { log: bytesOf(log) }),
   };
-  const isRead =
-    passesDescriptor({ world, ...one }) ||
-    ["pipe", "file", "unix"].includes(world.stdout ?? "unix");
-  return isRead ? { ...outcome, relayed: bytesOf(stdout) } : outcome;
 }
 
 /** What the program took from each connection. */

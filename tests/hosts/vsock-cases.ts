@@ -1,4 +1,4 @@
-// Cases for AF_VSOCK, which only the guest has. All others are arbitrary (support/arbitrary.ts).
+// The cases that both hosts play with AF_VSOCK, in the guest.
 
 import { Code } from "../../assembly/codes";
 import { vsockTarget } from "../support/arbitrary";
