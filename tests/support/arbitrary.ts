@@ -693,7 +693,7 @@ const meets: fc.Arbitrary<Draft> = fc
     }),
   );
 
-/** Peers and clocks that no real host has. Most cases have at most one of them. */
+/** Peers and clocks that no real host has. In the first 50 ms of the clock, a shorter --wait is not kept. */
 const simulation: fc.Arbitrary<Simulation> = fc.oneof(
   { weight: 10, arbitrary: fc.constant({}) },
   fc.oneof(fc.integer({ min: 1, max: 60 })).map((writeTakes) => ({ writeTakes })),
