@@ -8,11 +8,11 @@
 //     --trace     the debug build, build/trace/ssh-vsock-proxy.node: SHIM_TRACE names a file to which
 //                 each import is written
 //
-// CC and CXX name the compilers, with options if need be. Not by node-gyp: its makefiles break on some
-// paths, and it downloads Node's headers where Node came without. Node-API is stable
-// (nodejs.org/api/n-api.html), so that the headers of the package node-api-headers serve every Node.
+// CC and CXX name the compilers, with options if need be. node-gyp is not used: its makefiles break on
+// some paths, and it downloads headers for a Node that came without them. Here the package
+// node-api-headers has them: Node-API is stable (nodejs.org/api/n-api.html), so it serves every Node.
 
-import { mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
@@ -35,9 +35,11 @@ const linkerFlags = [
   "-Wl,--build-id=none",
 ];
 
-/** The folders of node_api.h and napi.h, as options. */
+/** The folders of node_api.h, where possible this Node's own, and of napi.h, as options. */
 function includes() {
-  const { include_dir: nodeApi } = require("node-api-headers");
+  const own = path.resolve(path.dirname(process.execPath), "../include/node");
+  const isThere = existsSync(path.join(own, "node_api.h"));
+  const nodeApi = isThere ? own : require("node-api-headers").include_dir;
   const nodeAddonApi = path.dirname(require.resolve("node-addon-api"));
   return ["-isystem", nodeApi, "-isystem", nodeAddonApi];
 }

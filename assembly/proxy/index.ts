@@ -141,7 +141,7 @@ function selectMode(): Mode {
 function connectWithRetry(): u64 {
   startProgress();
   const end = wait == 0 ? NEVER : now() + wait;
-  const last = end - PAUSE_FIRST;
+  const last = max(end, PAUSE_FIRST) - PAUSE_FIRST;
   let pause = PAUSE_FIRST;
   let retried = false;
   while (true) {

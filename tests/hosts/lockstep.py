@@ -69,6 +69,8 @@ class Place:
         # Nothing is made: a path that is too long cannot be.
         self.is_absent = kind == "absent" or (self.is_vsock and not ALLOW_VSOCK)
         if not self.is_absent:
+            if self.is_path and not address.startswith(b"./"):
+                raise ValueError(f"{address!r} is outside the directory of the run")
             self.at_address(getattr(self, kind))
 
     def at_address(self, act):

@@ -693,7 +693,7 @@ const meets: fc.Arbitrary<Draft> = fc
     }),
   );
 
-/** Peers and clocks that no real host has. In the first 50 ms of the clock, a shorter --wait is not kept. */
+/** Peers and clocks that no real host has. */
 const simulation: fc.Arbitrary<Simulation> = fc.oneof(
   { weight: 10, arbitrary: fc.constant({}) },
   fc.oneof(fc.integer({ min: 1, max: 60 })).map((writeTakes) => ({ writeTakes })),
@@ -702,7 +702,7 @@ const simulation: fc.Arbitrary<Simulation> = fc.oneof(
   fc.constant({ peerIsStuck: true }),
   fc.constant({ stalls: true }),
   fc.nat(3000).map((clientSpeaksMs) => ({ clientSpeaksMs })),
-  fc.bigInt({ min: 2n ** 26n, max: 2n ** 63n }).map((clockNs) => ({ clockNs })),
+  fc.bigInt({ min: 0n, max: 2n ** 63n }).map((clockNs) => ({ clockNs })),
   fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map((wallNs) => ({ wallNs })),
 );
 
