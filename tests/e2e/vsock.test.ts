@@ -20,7 +20,7 @@ import { documentedCalls, tracedCalls } from "../support/system-calls";
 
 const standalone = process.env["PROXY_HOST"] === "standalone";
 const AF_VSOCK = 40;
-// It takes 15 s on an idle machine: each system call of the guest costs two context switches.
+// It takes 35 s on an idle machine: each system call of the guest costs two context switches.
 const timeoutMs = 600_000;
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
@@ -36,6 +36,44 @@ const copies = [
   { address: "vsock%1", name: "percent", remote: "cat" },
   { address: "vsock/local", name: "local", remote: "sha256sum" },
 ];
+
+/** Arguments: a file to make once all ports are listened on, and the ports. */
+const peers = `
+import hashlib, os, socket, sys, time
+
+def read_all(peer):
+    return b"".join(iter(lambda: peer.recv(65536), b""))
+
+def answer(port, peer):
+    if port in (30, 33):
+        # As sha256sum does.
+        peer.sendall(hashlib.sha256(read_all(peer)).hexdigest().encode() + b"  -\\n")
+        return
+    peer.sendall(b"reply")
+    if port != 32:
+        peer.shutdown(socket.SHUT_WR)
+    if port == 31:
+        with open("late", "wb") as file:
+            file.write(read_all(peer))
+    if port == 34:
+        time.sleep(0.5)
+
+def serve(port, server):
+    while True:
+        peer = server.accept()[0]
+        if os.fork() == 0:
+            answer(port, peer)
+            os._exit(0)
+        peer.close()
+
+for port in map(int, sys.argv[2:]):
+    server = socket.socket(socket.AF_VSOCK)
+    server.bind((socket.VMADDR_CID_ANY, port))
+    server.listen()
+    if os.fork() == 0:
+        serve(port, server)
+open(sys.argv[1], "w").close()
+`;
 
 function script(sshd: Sshd, play: string): string {
   const { folder, clientConfig, serverCommand } = sshd;
@@ -102,27 +140,12 @@ fact host $ssh -o ${shellQuote(`ProxyCommand=${proxyCommandLine(proxyCommand())}
 fact scp-up $scp small vsock%1:${folder}/up
 fact scp-down $scp vsock%1:${folder}/small down
 
-# The relay: each peer has its own port, and pipes, so that each direction can end by itself.
-serve() {
-  socat -t 20 "VSOCK-LISTEN:$1,fork" "EXEC:$2,pipes" 2>>servers.log &
-}
-serve 30 sha256sum
-cat >half <<'EOF'
-printf reply
-exec >&-
-cat >late
+# The peers of relays, each on its own port.
+cat >peers.py <<'EOF'
+${peers}
 EOF
-serve 31 'sh half'
-serve 32 'printf reply'
-cat >leave <<'EOF'
-import socket, time
-peer = socket.socket(fileno=0)
-peer.sendall(b"reply")
-peer.shutdown(socket.SHUT_WR)
-time.sleep(0.5)
-EOF
-socat VSOCK-LISTEN:34,fork 'EXEC:python3 leave,nofork' 2>>servers.log &
-for port in 30 31 32 34; do wait_for socat -u OPEN:/dev/null VSOCK-CONNECT:1:$port; done
+python3 peers.py peers.ready 30 31 32 34 2>>servers.log &
+wait_for test -e peers.ready
 mkfifo open
 relay() {
   fact "$1" timeout 60 sh -c "$2" sh ${proxy}
@@ -134,7 +157,7 @@ relay relay-peer-closes '"$@" vsock/1 32 0<>open'
 relay relay-peer-leaves '"$@" vsock/1 34 0<>open'
 relay relay-never 'timeout 3 "$@" --half-close=never vsock/1 30 <small'
 # A machine in which sshd starts later.
-(sleep 1; exec socat VSOCK-LISTEN:33,fork EXEC:sha256sum,pipes) 2>>servers.log &
+(sleep 1; exec python3 peers.py late.ready 33) 2>>servers.log &
 fact wait-boot timeout 100 sh -c '"$@" --wait 90s vsock/1 33 <small' sh ${proxy}
 fact relay-ssh $ssh -o ProxyUseFdpass=no vsock/1 'sha256sum; exit 42' <small
 
@@ -168,7 +191,7 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
   const cleanUps: (() => Promise<void>)[] = [];
 
   before(async () => {
-    ensureTools(["ssh", "sshd", "scp", "ssh-keygen", "socat", "chrt"]);
+    ensureTools(["ssh", "sshd", "scp", "ssh-keygen", "socat", "chrt", "python3"]);
     sshd = await startSshd(proxyCommand());
     cleanUps.push(() => sshd.close());
     await mkdir(path.join(sshd.folder, "facts"));
