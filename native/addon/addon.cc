@@ -1,10 +1,10 @@
-// The shim as a Node addon: what proxy.wasm imports, as functions of JavaScript. Nothing of the
-// imports is done here; this file turns JavaScript's values into C's and back.
+// The shim as a Node addon: what proxy.wasm imports, as functions of JavaScript. The shim
+// implements the imports; this file converts JavaScript's values to C's and back.
 //
 //   new Shim(args: Buffer[])   args: the program's arguments, its own name first
 //   shim.imports               the import object for WebAssembly.Instance
 //   shim.attach(memory)        to be called with the instance's memory before the first import runs
-//   shim.close()               closes what the program opened and did not hand over
+//   shim.close()               closes what the program has opened
 //   rawArguments(decoded)      arguments.cc
 
 #include <napi.h>
@@ -130,8 +130,8 @@ Napi::Value Shim::Imports(const Napi::CallbackInfo &info) {
     Napi::Env env = info.Env();
     Napi::Object wasi_snapshot_preview1 = Napi::Object::New(env);
     Napi::Object socket_shim_v1 = Napi::Object::New(env);
-    // Each function holds on to the Shim that it works on, by a property that nobody can take away:
-    // an instance may outlive its creator's interest in the Shim, and calls it all the same.
+    // Each function keeps the Shim alive by a read-only property: an instance may outlive the last
+    // other reference to the Shim.
     auto add = [&](Napi::Object module, const char *name, Napi::Function import, uint32_t arity) {
         import.DefineProperty(Napi::PropertyDescriptor::Value("shim", info.This(), napi_default));
         import.DefineProperty(

@@ -1,8 +1,8 @@
 // The errno table: preview1's numbers (witx of wasi_snapshot_preview1, `errno`) beside Linux's
 // names.
 //
-// ERRNOS(X) lists X(name, number, linux). What cannot be mapped: preview1 has no number for the
-// Linux errors that are not listed here; shim_errno says what becomes of them. NOTCAPABLE, 76, has no Linux error.
+// ERRNOS(X) lists X(name, number, linux). shim_errno maps the Linux errors that are not listed, for
+// which preview1 has no number. NOTCAPABLE, 76, is missing: no Linux error means it.
 
 #ifndef SHIM_ERRNOS_H
 #define SHIM_ERRNOS_H

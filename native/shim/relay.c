@@ -27,6 +27,7 @@
 
 /** The size of a pipe in bytes; the default of 64 KiB takes twice the CPU time. */
 #define PIPE_SIZE 262144
+/** The size of a buffer in bytes. */
 #define BUFFER_SIZE 65536U
 /** How many steps one direction takes before the other gets its turn. */
 #define STEPS_MAX 16
@@ -34,9 +35,9 @@
 /** A client that exits closes stdout and stdin one after the other, within this time. */
 #define CLIENT_EXIT_GRACE (100 * SHIM_MILLISECOND)
 /** How long the peer may then take to read what is left in stdin. */
-#define DRAIN_TIMEOUT (1000 * SHIM_MILLISECOND)
+#define DRAIN_TIMEOUT SHIM_SECOND
 /** How often to check that a half-closed peer still receives. */
-#define HALF_CLOSED_POLL (1000 * SHIM_MILLISECOND)
+#define HALF_CLOSED_POLL SHIM_SECOND
 
 struct endpoint {
     int fd;
@@ -129,8 +130,9 @@ static bool use_pipe(struct direction *direction) {
         direction->pipe[0] = direction->pipe[1] = -1;
         return false;
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         direction->pipe[i] = fd_move_above_stdio(direction->pipe[i]);
+    }
     enlarge(direction->pipe[0]);
     return direction->pipe[0] >= 0 && direction->pipe[1] >= 0;
 }
@@ -178,8 +180,9 @@ static enum outcome move_bytes(struct direction *direction) {
 /** Whether the next step needs a poll(2) first, even after progress. */
 static bool needs_poll(const struct direction *direction) {
     if (is_direct(direction)) return false;
-    if (direction->next == WANT_WRITE)
+    if (direction->next == WANT_WRITE) {
         return direction->buffer != NULL && may_block(&direction->to);
+    }
     // SPLICE_F_NONBLOCK concerns the pipe only: a TCP socket blocks all the same (tcp_splice_read).
     return may_block(&direction->from) ||
            (direction->buffer == NULL && is_socket(&direction->from));
@@ -348,8 +351,9 @@ enum { IN, SOCKET, OUT, ENTRIES };
 static void prepare_poll(const struct relay *relay, struct pollfd entries[ENTRIES]) {
     const struct direction *up = &relay->up;
     const struct direction *down = &relay->down;
-    for (int i = 0; i < ENTRIES; i++)
+    for (int i = 0; i < ENTRIES; i++) {
         entries[i] = (struct pollfd){.fd = -1};
+    }
     if (!up->ended && up->next == WANT_READ) {
         entries[IN] = (struct pollfd){.fd = up->from.fd, .events = POLLIN};
     }
