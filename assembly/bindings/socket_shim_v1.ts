@@ -8,6 +8,9 @@ type ptr<T> = usize;
 
 // Each returns an errno of preview1, as a u32: AssemblyScript does not trust the upper half of a u16
 // result, and clears it at each comparison.
+//
+// wasi-shim also has @unsafe on functions and @inline on constants. Here they would change no byte of
+// proxy.wasm, and eslint and prettier do not parse a decorator in these places.
 
 export type socktype = u32;
 
