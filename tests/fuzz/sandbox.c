@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trap-words.h"
+#include "wasm-rt.h"
 
 uint8_t memory[PAGE] __attribute__((aligned(4096)));
 bool explaining;
@@ -63,7 +63,7 @@ void take_back(uint32_t at, uint32_t length) {
 }
 
 void wasm_rt_trap(wasm_rt_trap_t why) {
-    finding("the Wasm traps: %s", trap_words(why));
+    finding("the Wasm traps: %s", trap_message(why));
 }
 
 void wasm_rt_allocate_memory(wasm_rt_memory_t *of, uint64_t pages, uint64_t max_pages, bool is64,
