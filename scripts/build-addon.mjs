@@ -44,13 +44,22 @@ function includes() {
   return ["-isystem", nodeApi, "-isystem", nodeAddonApi];
 }
 
+/**
+ * Builds the addon.
+ *
+ * @param {string} output the file
+ * @param {boolean} trace whether it is the debug build
+ */
 function build(output, trace) {
   mkdirSync(path.dirname(output), { recursive: true });
   const folder = mkdtempSync(`${output}.`);
+  /** @type {string[]} */
   const objects = [];
+  /** @param {string} source */
   const object = (source) => {
-    objects.push(path.join(folder, `${path.basename(source)}.o`));
-    return ["-c", source, "-o", objects.at(-1)];
+    const file = path.join(folder, `${path.basename(source)}.o`);
+    objects.push(file);
+    return ["-c", source, "-o", file];
   };
   try {
     for (const source of trace ? [...shimSources, traceSource] : shimSources) {
@@ -73,7 +82,7 @@ function build(output, trace) {
 const trace = process.argv.includes("--trace");
 try {
   build(path.join(root, trace ? "build/trace" : "dist", "ssh-vsock-proxy.node"), trace);
-} catch (error) {
+} catch (/** @type {any} */ error) {
   console.error(`The addon was not built: ${error.message}`);
   if (error.code === "ENOENT") {
     console.error("It needs a C and a C++ compiler: sudo apt-get install -y gcc g++");

@@ -23,7 +23,16 @@ import { parseArgs } from "node:util";
 
 import { compile, imports, root, run, shimSources, traceSource, traceWraps } from "./compiler.mjs";
 
-/** The processors that need no C library: Debian's compiler, flags. */
+/**
+ * @typedef {(args: string[]) => void} Compile
+ * @typedef {{ flags: string[], files: string[], draft: string }} Inputs
+ */
+
+/**
+ * The processors that need no C library: Debian's compiler, flags.
+ *
+ * @type {Readonly<Record<string, { compiler: string, flags: string[] }>>}
+ */
 const processors = {
   x64: {
     compiler: "x86_64-linux-gnu-gcc",
@@ -76,8 +85,11 @@ const aloneLinkerFlags = [
  * Writes imports.h, which makes wasm2c's names for the imports names of the shim's: each function is
  * the shim's own, and either module's instance is the shim. If the declarations of wasm2c and shim.h
  * differ, main.c does not compile; without an import, nothing links.
+ *
+ * @param {string} file
  */
 function writeImports(file) {
+  /** @param {string} module */
   const prefix = (module) => `w2c_${module.replaceAll("_", "__")}`;
   const names = imports();
   const lines = [
@@ -89,9 +101,15 @@ function writeImports(file) {
   renameSync(draft, file);
 }
 
-/** Compiles without a C library. */
-function buildAlone(cc, { flags, files, target, draft }) {
-  const all = [...flags, ...aloneFlags, ...processors[target].flags];
+/**
+ * Compiles without a C library.
+ *
+ * @param {Compile} cc
+ * @param {string[]} targetFlags
+ * @param {Inputs} inputs
+ */
+function buildAlone(cc, targetFlags, { flags, files, draft }) {
+  const all = [...flags, ...aloneFlags, ...targetFlags];
   const object = `${draft}.o`;
   try {
     cc([...all, "-ffreestanding", "-c", "native/standalone/nolibc.c", "-o", object]);
@@ -102,21 +120,33 @@ function buildAlone(cc, { flags, files, target, draft }) {
   }
 }
 
+/**
+ * Compiles with the system's C library.
+ *
+ * @param {Compile} cc
+ * @param {Inputs} inputs
+ */
 function buildWithLibrary(cc, { flags, files, draft }) {
   cc([...flags, ...linkerFlags, "-static", ...files, "-o", draft]);
 }
 
+/**
+ * Builds the executable.
+ *
+ * @param {{ program?: string, target: string, trace: boolean, libc: boolean, output: string }} options
+ */
 function build({ program, target, trace, libc, output }) {
   const generated = path.resolve(root, program ?? "dist/standalone");
   const translated = path.join(generated, "proxy.c");
   if (!existsSync(translated)) throw new Error(`${translated} is missing: run \`npm run build\``);
   const native = target === process.arch;
-  const known = Object.hasOwn(processors, target);
-  if (!native && !known) throw new Error(`--target ${target}: it is x64 or arm64`);
+  const processor = Object.hasOwn(processors, target) ? processors[target] : undefined;
+  if (!native && !processor) throw new Error(`--target ${target}: it is x64 or arm64`);
+  /** @type {Compile} */
   const cc = (args) =>
-    native
+    native || !processor
       ? compile("CC", "cc", args)
-      : compile("CC_FOR_TARGET", processors[target].compiler, args);
+      : compile("CC_FOR_TARGET", processor.compiler, args);
   const draft = `${output}.${process.pid}`;
   const files = ["native/standalone/main.c", ...shimSources, translated];
   const flags = [...compilerFlags, `-I${generated}`, "-include", "imports.h"];
@@ -127,12 +157,12 @@ function build({ program, target, trace, libc, output }) {
     flags.push(...traceWraps());
   }
   try {
-    if (libc || !known) {
+    if (libc || !processor) {
       buildWithLibrary(cc, { flags, files, draft });
     } else {
       try {
-        buildAlone(cc, { flags, files, target, draft });
-      } catch (error) {
+        buildAlone(cc, processor.flags, { flags, files, draft });
+      } catch (/** @type {any} */ error) {
         // There is no compiler, or it is for another processor.
         if (error.code === "ENOENT" || !native) throw error;
         console.error(
@@ -149,7 +179,11 @@ function build({ program, target, trace, libc, output }) {
   }
 }
 
-/** Writes the script that starts the Node host, in the executable's place. */
+/**
+ * Writes the script that starts the Node host, in the executable's place.
+ *
+ * @param {string} output
+ */
 function writeNodeHostScript(output) {
   const draft = `${output}.${process.pid}`;
   mkdirSync(path.dirname(output), { recursive: true });
@@ -178,7 +212,7 @@ const tooEarly = optional && !existsSync(path.join(root, "dist/proxy.wasm"));
 try {
   if (values["node-host"]) writeNodeHostScript(output);
   else if (!tooEarly) build({ ...values, target, output });
-} catch (error) {
+} catch (/** @type {any} */ error) {
   console.error(`The standalone executable was not built: ${error.message}`);
   if (error.code === "ENOENT") {
     console.error("It needs a C compiler: sudo apt-get install -y gcc libc6-dev");

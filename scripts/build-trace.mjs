@@ -17,7 +17,7 @@ try {
   run(process.execPath, ["scripts/build-addon.mjs", "--trace"]);
   copyFileSync(path.join(root, "dist/cli.cjs"), draft);
   renameSync(draft, path.join(folder, "cli.cjs"));
-} catch (error) {
+} catch (/** @type {any} */ error) {
   console.error(`The debug builds were not built: ${error.message}`);
   console.error("They need what `npm run build` makes.");
   process.exit(1);

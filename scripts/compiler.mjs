@@ -20,7 +20,7 @@ export const traceSource = "native/trace/trace.c";
 export function imports() {
   const header = readFileSync(path.join(root, "native/shim/shim.h"), "utf8");
   const entries = header.matchAll(/\bX\((\w+), \w+, (\w+), \w+ /g);
-  return [...entries].map(([, module, name]) => ({ module, name }));
+  return [...entries].map(([, module = "", name = ""]) => ({ module, name }));
 }
 
 /** The linker's options that put the functions of trace.c in front of the imports. */
@@ -31,6 +31,8 @@ export function traceWraps() {
 /**
  * Runs a command in the root; compiler output is shown only on failure.
  *
+ * @param {string} command
+ * @param {readonly string[]} args
  * @throws Error with the command's output, or with the code ENOENT if there is no such command
  */
 export function run(command, args) {
@@ -39,13 +41,20 @@ export function run(command, args) {
     encoding: "utf8",
   });
   if (error !== undefined) {
-    throw Object.assign(new Error(`${command}: ${error.message}`), { code: error.code });
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    throw Object.assign(new Error(`${command}: ${error.message}`), { code });
   }
   if (status !== 0) throw new Error(`${command} exited with ${status}:\n${stdout}${stderr}`);
 }
 
-/** Runs the compiler that a variable such as CC names, with its options if there are any. */
+/**
+ * Runs the compiler that a variable such as CC names, with its options if there are any.
+ *
+ * @param {string} variable
+ * @param {string} usual the compiler if the variable is not set
+ * @param {readonly string[]} args
+ */
 export function compile(variable, usual, args) {
-  const [command, ...options] = (process.env[variable] ?? usual).split(" ").filter(Boolean);
+  const [command = usual, ...options] = (process.env[variable] ?? usual).split(" ").filter(Boolean);
   run(command, [...options, ...args]);
 }
