@@ -19,7 +19,7 @@
  * fonts for terminals have symbols, and what is not assigned yet.
  *
  * In TypeScript these are rows of two numbers; in AssemblyScript, the address of u32 pairs. The last
- * row lies above every character, so a search for the first row that ends behind one finds one.
+ * row lies above every character, so a search for the first row that ends after one finds one.
  */
 // prettier-ignore
 export const ESCAPED = [

@@ -5,7 +5,7 @@ export interface Shim {
   readonly imports: WebAssembly.Imports;
   /** Sets the memory that the imports read and write; before the first of them runs. */
   attach(memory: WebAssembly.Memory): void;
-  /** Closes what the instance has opened: its log, and its socket unless that was passed on. */
+  /** Closes the descriptors that the instance has opened. */
   close(): void;
 }
 

@@ -29,9 +29,9 @@ export namespace relayflags {
 /** The result of a relay. */
 @unmanaged
 export class relay_end {
-  /** The descriptor that failed. */
+  /** The descriptor that failed; 0 if none did. */
   fd: fd;
-  /** Its errno; SUCCESS if none failed. */
+  /** Its errno; SUCCESS if none did. */
   error: u32;
 }
 
@@ -39,7 +39,7 @@ export class relay_end {
 @unmanaged
 export class log_file {
   fd: fd;
-  /** The number of the process that writes to it. */
+  /** The ID of this process, for the lines of the log. */
   process: u32;
 }
 

@@ -17,7 +17,7 @@
 //   16  u32  offset     of the wrong byte within it
 //   20  u32  length     of the socket address
 //   24  u8[] the socket address, as socket_shim_v1's sock_connect takes it (docs/abi.md):
-//            u16 family 3 and the path, without a NUL behind it; or a NUL and the abstract name;
+//            u16 family 3 and the path, without a NUL after it; or a NUL and the abstract name;
 //            or u16 family 40, u16 0, u32 port, u32 cid
 
 import { DOT, NOT_DECIMAL, PERCENT, SLASH, TOO_LARGE } from "./bytes";

@@ -2,7 +2,7 @@
 // reads outside [at, end).
 //
 // String literals: the build turns each one in assembly/ into the address of its ASCII bytes with a
-// NUL behind them (scripts/asc/ascii-literals.mjs). So a `string` is a pointer, for
+// NUL after them (scripts/asc/ascii-literals.mjs). So a `string` is a pointer, for
 // `changetype<usize>` only: it has no `length`, and no method of String works on it.
 
 export const SPACE: u8 = 0x20;
@@ -18,7 +18,7 @@ const U32_MAX: u64 = 0xffff_ffff;
 export const NOT_DECIMAL: u64 = 0x1_0000_0000;
 export const TOO_LARGE: u64 = 0x2_0000_0000;
 
-/** Where the last `decimal` stopped: behind the number, or at the first wrong byte. */
+/** Where the last `decimal` stopped: after the number, or at the first wrong byte. */
 export let decimalEnd: usize = 0;
 
 /**
@@ -50,7 +50,7 @@ export function putDecimal(at: usize, value: u64): usize {
   return at;
 }
 
-/** Whether [at, at + length) is within the memory, behind the module's own data. */
+/** Whether [at, at + length) is within the memory, after the module's own data. */
 export function inMemory(at: usize, length: usize): bool {
   return at >= __heap_base && <u64>at + <u64>length <= (<u64>memory.size()) << 16;
 }

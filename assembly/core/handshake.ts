@@ -6,8 +6,8 @@
 // 1. No I/O and no time here. The host reports events (bytes, end of file, a passed deadline) and gets
 //    a code.
 // 2. The request is sent in one write. Multiplexers read a command once: Firecracker drops a
-//    connection whose CONNECT comes in pieces, and forwards the bytes behind its `\n`.
-// 3. No byte behind the reply's `\n` is ever consumed: it is the guest's, whose SSH banner may be in
+//    connection whose CONNECT comes in pieces, and forwards the bytes after its `\n`.
+// 3. No byte after the reply's `\n` is ever consumed: it is the guest's, whose SSH banner may be in
 //    the same segment. The host peeks first (MSG_PEEK), then takes the bytes that were consumed.
 // 4. All state of a handshake is in its slot, HANDSHAKE_SIZE bytes of the caller's. So one instance
 //    holds as many handshakes as its memory has room for, and none needs an allocation.

@@ -1,4 +1,4 @@
-// Descriptors and the monotonic clock: waiting with a deadline, and transfers that never wait longer.
+// Waits and transfers with a deadline on the monotonic clock.
 
 import {
   clock_time_get,

@@ -1,7 +1,7 @@
-// The memory behind the module's static data, for what is too large for that, or as large as the
-// host's arguments: one after the other from __heap_base on. What every run writes comes first,
-// close to the static data: in the standalone host each page of 4096 bytes that is touched costs a
-// page fault. So the static data begins at 8 (memoryBase in asconfig.json), not at asc's 1024.
+// The memory after the module's static data, from __heap_base on: the large buffers, and those whose
+// size depends on the host's arguments. What every run writes comes first, close to the static data:
+// in the standalone host each page of 4096 bytes that is touched costs a page fault. So the static
+// data begins at 8 (memoryBase in asconfig.json), not at asc's 1024.
 
 import { ADDRESS_SIZE } from "../core/address";
 import { HANDSHAKE_SIZE, REQUEST_MAX } from "../core/handshake";
@@ -24,7 +24,7 @@ export let line: usize = 0;
 reserve(0);
 
 /**
- * Reserves the memory at ARGUMENTS, and moves addressRecord and line behind it.
+ * Reserves the memory at ARGUMENTS, and moves addressRecord and line after it.
  *
  * @param size in bytes
  * @returns false if the memory cannot grow so far; nothing has moved then

@@ -25,7 +25,7 @@ const DURATION_MAX: u64 = 1440 * MINUTE;
 
 export const VARIABLE = "SSH_VSOCK_PROXY_OPTIONS";
 
-/** Those without a value first. Two names each from -v to --help. */
+/** The options without a value come first; those from -v to --help have two names each. */
 const OPTIONS =
   "--fdpass --stdio -v --verbose -V --version -h --help --timeout --wait --half-close --host-socket --log-file";
 

@@ -53,7 +53,7 @@ export function appendNumber(value: u64): void {
   length = putDecimal(line + length, value) - line;
 }
 
-/** Appends the last `digits` digits of a number, and a byte behind them. */
+/** Appends the last `digits` digits of a number, and a byte after them. */
 export function appendPadded(value: u32, digits: u32, end: u32): void {
   let scale: u32 = 1;
   while (--digits > 0) scale *= 10;

@@ -11,7 +11,7 @@ export const BAD_QUOTING: i32 = -1;
 
 /**
  * Splits the text at `from`, which ends with a NUL, into words. They overwrite the text, each with a
- * NUL behind it: no word is longer than its quoted form.
+ * NUL after it: no word is longer than its quoted form.
  *
  * @param pointers receives a u32 pointer to each word: room for one per two bytes of the text
  * @returns the number of words, or BAD_QUOTING

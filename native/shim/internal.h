@@ -76,7 +76,7 @@ static inline const char *skip_prefix(const char *text, const char *prefix) {
 
 // ---- fd-table.c
 
-/** The process's descriptor for the program's `fd`; -1 if the program has no such one. */
+/** The process's descriptor for the program's `fd`; -1 if the program has none of that number. */
 int fd_table_get(const struct shim *shim, uint32_t fd);
 
 /** The same, but only for what the program has opened: -1 for 0 to 2 too. */
@@ -110,7 +110,7 @@ int fd_open(const char *path, int flags);
 uint32_t iovec_load(const struct shim *shim, uint32_t iovs, uint32_t iovs_len,
                     struct iovec *buffers);
 
-/** What every call that moves bytes begins with: the process's descriptor and the buffers. */
+/** The arguments of a call that moves bytes: the process's descriptor and the buffers. */
 struct transfer {
     int host_fd;
     struct iovec buffers[SHIM_LIST_MAX];

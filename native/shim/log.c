@@ -1,5 +1,5 @@
-// log_open: a file to append to, and the process's number, which tells its lines from those of other
-// processes that write to the same file.
+// log_open: opens a file for appending, and returns the process ID, which tells the process's lines
+// from those of others that write to the same file.
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 // A transform for asc. In assembly/ it turns
 //
-// - a string literal into the address of its ASCII bytes with a NUL behind them, instead of a UTF-16
+// - a string literal into the address of its ASCII bytes with a NUL after them, instead of a UTF-16
 //   string object with a header: a third of the size, and ready to be compared with an argument or
 //   copied to stderr. To type checkers it stays a `string`; assembly/core/bytes.ts says how to use it;
 // - a table, `[[1, "a"], [2, "b"]] as const`, into the address of its values, a usize each, row after
