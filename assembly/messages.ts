@@ -87,7 +87,7 @@ export const VERSION = "ssh-vsock-proxy @VERSION@\n";
 
 /** What --help prints. */
 export const HELP = `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]
-Connect to a machine, and hand the connection to ssh or relay it. In ssh's configuration:
+Connect to a machine, and pass the socket to ssh or relay the bytes. In ssh's configuration:
   ProxyCommand ssh-vsock-proxy '%h' %p '%n'
   ProxyUseFdpass yes
 
@@ -102,16 +102,16 @@ PORT  22 if not given
 NAME  ssh's %n: the address with its capitals
 
 OPTIONS, also from SSH_VSOCK_PROXY_OPTIONS
-  --timeout DURATION  what one attempt may take: 500ms, 5s, 2m; 5s if not given
-  --wait DURATION     try again for so long while the machine boots
-  --fdpass            hand the connection over or fail
-  --stdio             relay it over stdin and stdout
-  --half-close WHEN   pass the end of stdin on: always, never, or auto (not by vsock-mux)
-  --host-socket PATH  what .host stands for
-  --log-file PATH     append each step with its time
-  -v, --verbose       say each step on stderr
-  -h, --help          this text
-  -V, --version
+  --timeout DURATION  time limit of one attempt: 500ms, 5s, 2m; 5s if not given
+  --wait DURATION     how long to retry while a machine boots
+  --fdpass            pass the socket or fail
+  --stdio             relay over stdin and stdout
+  --half-close WHEN   pass on the end of stdin: always, never, or auto (not over vsock-mux)
+  --host-socket PATH  the socket of .host
+  --log-file PATH     append each step and failure to PATH
+  -v, --verbose       print each step on stderr
+  -h, --help          print this text
+  -V, --version       print the version
 
 Exit status: 0 done, 64 usage or address, 68 no such socket or machine, 69 refused,
 70 defect, 71 system error, 75 deadline passed, 76 protocol, 77 permission.
