@@ -2,17 +2,19 @@
 
 import { execFileSync, spawnSync } from "node:child_process";
 import path from "node:path";
-import { folder as fuzzFolder } from "./fuzz/build";
 import { root } from "./support/proxy";
-import { translate } from "./support/wasm2c";
 import { ensureTools, tool } from "./support/tools";
+import { readTranscripts } from "./transcripts/reader";
+import { writeCases } from "./transcripts/replay-core";
+
+const folder = path.join(root, "build/check-native");
 
 /** The compiler's options for each kind of file. */
 const options: Readonly<Record<string, readonly string[]>> = {
-  // main.c and the fuzz targets include what wasm2c generates.
+  // main.c, the fuzz targets and replay-core.c include generated files.
   ".c": [
     ...["-std=c11", "-D_GNU_SOURCE", "-Inative/standalone"],
-    ...["-isystem", "dist/standalone", "-isystem", fuzzFolder],
+    ...["-isystem", "dist/standalone", "-isystem", folder],
   ],
   ".cc": [
     ...["-std=c++17", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
@@ -30,7 +32,7 @@ function run(name: string, args: readonly string[]): boolean {
 
 function check(): boolean {
   ensureTools(["git", "clang-format", "clang-tidy", "libfuzzer", "libssh"]);
-  translate(path.join(root, "dist/core.wasm"), "core", fuzzFolder);
+  writeCases(folder, readTranscripts());
   const list = ["ls-files", "-z", "*.[ch]", "*.cc"];
   const files = execFileSync("git", list, { cwd: root, encoding: "utf8" }).split("\0").slice(0, -1);
   const formatted = run("clang-format", ["--dry-run", "--Werror", ...files]);

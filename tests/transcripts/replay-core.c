@@ -42,14 +42,14 @@ struct address {
 
 struct handshake {
     const char *place;
+    struct bytes reply;
+    struct bytes request;
     uint32_t port;
     uint32_t sent;
-    struct bytes reply;
-    bool eof;
-    struct bytes request;
     uint32_t code;
     uint32_t consumed;
     uint32_t number;
+    bool eof;
 };
 
 #include "cases.h"

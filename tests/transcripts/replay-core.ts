@@ -17,12 +17,8 @@ export interface CoreFailure {
   what: string;
 }
 
-/** Compiles the program in `folder` and runs it; replies of up to `every` bytes are cut in every way. */
-export async function replayCore(
-  folder: string,
-  { address, handshake }: Transcripts,
-  every: number,
-): Promise<{ failures: CoreFailure[]; replays: number }> {
+/** Writes what replay-core.c includes to `folder`: core.wasm in C, and cases.h. */
+export function writeCases(folder: string, { address, handshake }: Transcripts): void {
   mkdirSync(folder, { recursive: true });
   translate(path.join(root, "dist/core.wasm"), "core", folder);
   const tables = [
@@ -30,6 +26,15 @@ export async function replayCore(
     `static const struct handshake handshakes[] = {${handshake.map(handshakeInC).join(",\n")}};\n`,
   ];
   writeFileSync(path.join(folder, "cases.h"), tables.join("\n"));
+}
+
+/** Compiles the program in `folder` and runs it; replies of up to `every` bytes are cut in every way. */
+export async function replayCore(
+  folder: string,
+  transcripts: Transcripts,
+  every: number,
+): Promise<{ failures: CoreFailure[]; replays: number }> {
+  writeCases(folder, transcripts);
   const program = path.join(folder, "replay-core");
   // wasm2c's output has unused labels.
   const flags = ["-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-O2", "-Wall", "-Wextra", "-Wno-unused"];
@@ -66,6 +71,7 @@ function addressInC({ file, line, address, port, name, outcome }: AddressCase): 
 
 function handshakeInC({ file, line, port, sent, answer, end, outcome }: HandshakeCase): string {
   const { request, code, consumed, number = 0 } = outcome;
-  const input = `${port}, ${sent}, ${bytesInC(answer)}, ${end === "eof"}`;
-  return `{"${file}:${line}", ${input}, ${bytesInC(request)}, ${code}, ${consumed}, ${number}}`;
+  const texts = `${bytesInC(answer)}, ${bytesInC(request)}`;
+  const numbers = [port, sent, code, consumed, number].join(", ");
+  return `{"${file}:${line}", ${texts}, ${numbers}, ${end === "eof"}}`;
 }
