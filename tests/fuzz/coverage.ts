@@ -11,7 +11,7 @@ import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { root } from "../support/proxy";
 import { CASES } from "../simulated/cases";
-import { faultsOf, inject } from "../simulated/injections";
+import { clocks, faultsOf, inject } from "../simulated/injections";
 import { simulate, useProgram } from "../simulated/world";
 import { readTranscripts } from "../transcripts/reader";
 import { build, folder, targets, type Target } from "./build";
@@ -89,6 +89,10 @@ function countSimulated(branches: readonly Branch[]): number {
   let worlds = 0;
   for (const one of CASES) {
     const { calls } = simulate(one.args, one.world, one.environment);
+    for (const wall of one.log === undefined ? [] : clocks) {
+      simulate(one.args, inject(one, { faults: [], wall }).world, one.environment);
+      worlds++;
+    }
     calls.forEach((at, i) => {
       for (const fault of faultsOf(at, false)) {
         const { world } = inject(one, { faults: [{ call: i + 1, name: at.name, fault }] });

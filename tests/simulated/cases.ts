@@ -156,9 +156,9 @@ add("no-environment", unix, { environment: [] });
 add("other-variables", unix, { environment: ["OTHER=x", "TERM=", `LARGE=${"x".repeat(70_000)}`] });
 
 // What stderr shows of bytes that are not printable UTF-8, and of some that are.
-const odd = "/\x7f\xc3x\xe0\x80\xaf\xf0\x9f\x98\x80\xf3\xa0\x81\x81\xf0\x80\x80\x80\xe6\x97";
+const odd = "/\x7f\xc3x\xe0\x80\xaf\xf0\x9f\x98\x80\xf3\xa0\x81\x81\xf0\x80\x80\x80\xf5\x80\xe6\x97";
 const oddSubject =
-  "unix/\\x7f\\xc3x\\xe0\\x80\\xaf😀\\xf3\\xa0\\x81\\x81\\xf0\\x80\\x80\\x80\\xe6\\x97";
+  "unix/\\x7f\\xc3x\\xe0\\x80\\xaf😀\\xf3\\xa0\\x81\\x81\\xf0\\x80\\x80\\x80\\xf5\\x80\\xe6\\x97";
 add("odd-bytes", unixScheme("unix", Buffer.from(`unix${odd}`, "latin1"), odd, oddSubject), {
   world: attempt({ connect: "NOENT" }),
   code: Code.NoSocket,
@@ -395,6 +395,7 @@ add("stalls,-v", mux, { args: ["-v"], world: simulation({ stalls: true }), verbo
 // ---- without a connection
 
 for (const option of ["--help", "-h"]) add(option, undefined, { args: [option], code: "help" });
+add("--help,unix", undefined, { args: ["--help", "unix/x"], code: "help" });
 add("--version", undefined, { args: ["--version"], code: "version" });
 add("-v,-V", undefined, { args: ["-v", "-V"], code: "version" });
 
