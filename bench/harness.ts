@@ -134,7 +134,7 @@ async function measure(
   return found;
 }
 
-export interface LatencyOptions {
+interface LatencyOptions {
   rounds: number;
   warmUp: number;
   processor: number;
@@ -211,7 +211,7 @@ export async function concurrency(
   );
 }
 
-export interface RelayOptions {
+interface RelayOptions {
   rounds: number;
   warmUp: number;
   /** Of the relays; -1: any. */

@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { Code } from "../../assembly/codes";
 import { checkFakeSsh, fakeSsh } from "../support/fake-ssh";
 import type { FakeSshOutcome } from "../support/fake-ssh";
-import { meanings } from "../support/meanings";
+import { messages } from "../support/messages";
 import { scenarios } from "../support/multiplexer";
 import { startMultiplexer } from "../support/multiplexer-client";
 import type { Multiplexer } from "../support/multiplexer-client";
@@ -86,7 +86,7 @@ describe("a multiplexer", { timeout: 300_000 }, () => {
     for (let timeoutMs = soonMs; ; timeoutMs *= 2) {
       const outcome = await play(scenario, timeoutMs);
       assert.ok(outcome.exitNs >= timeoutMs * 1e6, outcome.stderr);
-      const isThere = outcome.stderr.includes(meanings.get(code) as string);
+      const isThere = outcome.stderr.includes(messages.get(code) as string);
       if (isThere || 2 * timeoutMs >= limitMs) return outcome;
       await multiplexer.reads(scenario);
     }

@@ -20,7 +20,7 @@ const hexOf = (bytes: Bytes): Hex => Buffer.from(bytes).toString("hex");
 const bytesOf = (text: Hex): Buffer => Buffer.from(text, "hex");
 
 /** A case as lockstep.py plays it. */
-export interface Script {
+interface Script {
   args: Hex[];
   environment: Hex[];
   stdin: { kind: string; content: Hex; ends: boolean };

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Code } from "../../assembly/codes";
 import type { Bytes, World } from "../support/case";
-import { messages } from "../support/outcome";
+import { messages } from "../support/messages";
 import { callOf, callsOf, simulate } from "./world";
 
 const MS = 1_000_000;

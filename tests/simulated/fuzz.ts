@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { simulatedCases } from "../support/arbitrary";
-import { Broken, checkOutcome } from "../support/outcome";
+import { checkOutcome } from "../support/outcome";
 import type { Case, PlacedFault } from "../support/case";
 import { faultsOf, inject, lastingFaultsOf, worldText } from "./injections";
 import { replay } from "./replay";
@@ -67,7 +67,9 @@ function checkInput(input: Input): void {
       JSON.stringify(word.toString("latin1")).slice(0, 200),
     );
     const faults = worldText("", { faults: world.simulation?.faults ?? [] });
-    throw new Broken(`${String(error)}\n    ${words.join(" ")}\n    faults:${faults}`);
+    throw new Error(`${String(error)}\n    ${words.join(" ")}\n    faults:${faults}`, {
+      cause: error,
+    });
   }
   const again = run(injected);
   assert.deepEqual([again.exit, again.calls.length], [outcome.exit, outcome.calls.length]);

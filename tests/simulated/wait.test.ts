@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import type { Attempt, World } from "../support/case";
-import { messages } from "../support/outcome";
+import { messages } from "../support/messages";
 import { exitOf } from "../support/oracle";
 import { callsOf, simulate } from "./world";
 import type { SimulatedOutcome } from "./world";

@@ -65,7 +65,7 @@ export interface SimulatedOutcome extends Outcome {
 }
 
 /** Sees each call once it has returned. */
-export type Watch = (call: Call) => void;
+type Watch = (call: Call) => void;
 
 /** What proc_exit throws: one for all runs, because making one takes longer than many a run. */
 class Exit extends Error {

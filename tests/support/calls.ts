@@ -45,7 +45,7 @@ export interface Call {
 }
 
 /** A socket that was opened. */
-export interface Opened {
+interface Opened {
   fd: number;
   /** How often it was closed. */
   closed: number;
@@ -94,7 +94,7 @@ const hasDelivered = (steps: readonly Call[]): boolean =>
   steps.some(({ name }) => name === "sock_send_fds" || name === "sock_relay");
 
 /** The sockets, in the order in which they were opened. */
-export function socketsOf(calls: readonly Call[]): Opened[] {
+function socketsOf(calls: readonly Call[]): Opened[] {
   const sockets: Opened[] = [];
   for (const call of calls) {
     if (call.name === "fd_close") {

@@ -29,7 +29,7 @@ export const { username } = os.userInfo();
 export const payload = randomBytes(2_000_000);
 
 /** A way to machine 3; `write` puts its address into a text of the page. */
-export interface Machine {
+interface Machine {
   name: string;
   write(text: string): string;
 }

@@ -9,7 +9,7 @@ type Lines<Count extends number, Found extends string[] = []> = Found["length"] 
 
 type Blocks<Counts extends readonly number[]> = { [At in keyof Counts]: Lines<Counts[At]> };
 
-export interface Page {
+interface Page {
   /**
    * The indented blocks of a section, without their indentation. `counts` has the number of lines of
    * each block; throws if the page has others.

@@ -11,8 +11,6 @@ import { compile } from "./compile";
 import { checkOutcome } from "./outcome";
 import type { Expectation, Outcome, Passed } from "./outcome";
 
-export { compile } from "./compile";
-
 export interface FakeSshOptions {
   /** Takes root's exemption from file permissions away; other users have none. */
   dropCaps?: boolean;

@@ -20,12 +20,12 @@ import { allowedProcessors } from "./processors";
 import { makeFolder } from "./scratch";
 import { shellQuote } from "./sshd";
 
-export interface GuestOptions {
+interface GuestOptions {
   /** Kills the guest and rejects after this time (default: 60 s). */
   timeoutMs?: number;
 }
 
-export interface GuestOutcome {
+interface GuestOutcome {
   exit: number;
   stdout: string;
   stderr: string;

@@ -137,9 +137,6 @@ export function handshakeCode(reply: string, end: "eof" | "silence"): Code {
   return line === "" ? Code.ReplyTimeout : Code.ReplyTimeoutWithinLine;
 }
 
-/** What does not hold of an outcome. */
-export class Broken extends Error {}
-
 export function check(holds: boolean, complaint: string): asserts holds {
-  if (!holds) throw new Broken(complaint);
+  if (!holds) throw new Error(complaint);
 }

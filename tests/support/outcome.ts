@@ -18,14 +18,10 @@ import type { Call } from "./calls";
 import { checkCalls, isStderrLost, reasonOfCalls, triedAgain } from "./calls";
 import type { Case, World } from "./case";
 import { passesDescriptor, redrawsProgress } from "./case";
-import { VERSION, meanings } from "./meanings";
-import { Broken, check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
+import { VERSION, messages } from "./messages";
+import { check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
 import type { Reason } from "./oracle";
 import { Screen } from "./vt";
-
-export { Broken };
-/** The messages of assembly/messages.ts by their codes. */
-export { meanings as messages } from "./meanings";
 
 /** What is undefined was not seen by the runner. */
 export interface Outcome {
@@ -72,7 +68,7 @@ export interface Expectation {
   stderrIsLost?: boolean;
 }
 
-/** @throws Broken, with what does not hold */
+/** @throws Error, with what does not hold */
 export function checkOutcome(one: Case, outcome: Outcome, expectation: Expectation = {}): void {
   const codes = expectation.codes ?? (expectation.exits ? "any" : expectedCodes(one));
   checkDelivery(one, outcome, codes === "any");
@@ -93,7 +89,7 @@ export function checkOutcome(one: Case, outcome: Outcome, expectation: Expectati
 }
 
 /** Whether something happens in the world beyond what the case's result is about. */
-export function isInjected({ simulation = {} }: World): boolean {
+function isInjected({ simulation = {} }: World): boolean {
   const { faults = [], clockNs, wallNs } = simulation;
   return faults.length > 0 || clockNs !== undefined || wallNs !== undefined;
 }
@@ -185,12 +181,12 @@ const withErrno = [Code.SystemError, Code.StdinFailed, Code.StdoutFailed, Code.N
 const withHelp = (code: Code): boolean => code >= Code.NoAddress && code <= Code.NotForVariable;
 
 const escape = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-const anyMeaning = [...meanings.values()].map(escape).join("|");
+const anyMessage = [...messages.values()].map(escape).join("|");
 const STEP = new RegExp(
-  `^\\d+\\.\\d{3} ms: (${anyMeaning})( to [^\\p{C}]+)?( \\d+|, for at most \\d+\\.\\d{3} ms|; again in \\d+\\.\\d{3} ms)?$`,
+  `^\\d+\\.\\d{3} ms: (${anyMessage})( to [^\\p{C}]+)?( \\d+|, for at most \\d+\\.\\d{3} ms|; again in \\d+\\.\\d{3} ms)?$`,
   "u",
 );
-const PROGRESS = new RegExp(`, \\d+\\.\\d s of \\d+\\.\\d s: (${anyMeaning})$`);
+const PROGRESS = new RegExp(`, \\d+\\.\\d s of \\d+\\.\\d s: (${anyMessage})$`);
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[\d+\] /;
 
 /** Checks all lines, and returns that of the failure, if there is one. */
@@ -262,9 +258,9 @@ export function failureIn({ subject, log }: Case, line: string): Failure | undef
     if (!line.startsWith(head)) continue;
     const [, after, said = ""] =
       /^(?:gave up after (\d+\.\d) s: )?(.*)$/.exec(line.slice(head.length)) ?? [];
-    for (const [code, meaning] of meanings) {
-      if (exitOf(code) < (Exit.Usage as number) || !said.startsWith(meaning)) continue;
-      const behind = said.slice(meaning.length);
+    for (const [code, message] of messages) {
+      if (exitOf(code) < (Exit.Usage as number) || !said.startsWith(message)) continue;
+      const behind = said.slice(message.length);
       const [, number, call] = /^: WASI errno (\d+), from (\w+)$/.exec(behind) ?? [];
       const failure = { code, subject: about, ...(after && { gaveUpAfter: after }) };
       if (withErrno.includes(code)) {

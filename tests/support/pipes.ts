@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { makeFolder } from "./scratch";
 
-export interface Pipe {
+interface Pipe {
   /** Descriptors, which the caller closes. */
   read: number;
   write: number;

@@ -41,7 +41,7 @@ interface Running {
 }
 
 /** The test's ends of its pipes are descriptors, which the test closes. */
-export interface PipeRelay extends Running {
+interface PipeRelay extends Running {
   stdin: number;
   stdout: number;
 }

@@ -45,7 +45,7 @@ export interface AddressOutcome {
   socketAddress?: string;
 }
 
-export type End = "eof" | "silence";
+type End = "eof" | "silence";
 
 export interface HandshakeCase extends Place {
   port: number;
@@ -76,7 +76,7 @@ export interface CommandCase extends Place {
   outcome: CommandOutcome;
 }
 
-export interface CommandOutcome {
+interface CommandOutcome {
   exit: number;
   stderr: string;
   /** What the peer received; null without a connection. */

@@ -11,7 +11,7 @@ import type { AddressCase, HandshakeCase, Transcripts } from "./reader";
 const run = promisify(execFile);
 
 /** What is wrong with a case, and how its reply was cut. */
-export interface CoreFailure {
+interface CoreFailure {
   place: string;
   segments: string;
   what: string;

@@ -36,7 +36,7 @@ import { makeCase } from "../support/case";
 import type { Case, Target } from "../support/case";
 import { Peers } from "../support/fake-peer";
 import type { PeerOutcome } from "../support/fake-peer";
-import { meanings } from "../support/meanings";
+import { messages } from "../support/messages";
 import { checkOutcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { simulate } from "../simulated/world";
@@ -503,7 +503,7 @@ function commandAsCase(one: CommandCase, cut: Cut): Case {
 function handshakeAsCommand(one: HandshakeCase): CommandCase {
   const { code, consumed, request } = one.outcome;
   const done = code === (Code.Done as number);
-  const failure = `ssh-vsock-proxy: ${PEER} port ${one.port}: ${meanings.get(code)}\n`;
+  const failure = `ssh-vsock-proxy: ${PEER} port ${one.port}: ${messages.get(code)}\n`;
   return {
     ...one,
     arguments: [PEER, String(one.port)].map((word) => Buffer.from(word).toString("hex")),

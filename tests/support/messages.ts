@@ -10,6 +10,6 @@ const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "ut
   version: string;
 };
 
-export const meanings: ReadonlyMap<Code, string> = new Map<Code, string>(texts.MESSAGES);
+export const messages: ReadonlyMap<Code, string> = new Map<Code, string>(texts.MESSAGES);
 
 export const VERSION = texts.VERSION.replace("@VERSION@", version);
