@@ -3,12 +3,12 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, cpSync, mkdirSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 
 function run(args: string[], env: NodeJS.ProcessEnv) {
   const words = [path.join(root, "dist/cli.cjs"), ...args];
@@ -26,35 +26,28 @@ describe("the Node host", () => {
   });
 
   it("without its addon says what can be done", () => {
-    const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
-    try {
-      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(folder, "cli.cjs"));
-      const args = [path.join(folder, "cli.cjs"), "unix/x"];
-      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
-      assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
-      assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);
-      const [, command = ""] = /Possible solutions:\n- build it: (.*)\n- /.exec(stderr) ?? [];
+    const folder = makeFolder("node-host");
+    copyFileSync(path.join(root, "dist/cli.cjs"), path.join(folder, "cli.cjs"));
+    const args = [path.join(folder, "cli.cjs"), "unix/x"];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+    assert.deepEqual({ status, stdout }, { status: 71, stdout: "" });
+    assert.match(stderr, /^ssh-vsock-proxy: the native addon did not load: /);
+    const [, command = ""] = /Possible solutions:\n- build it: (.*)\n- /.exec(stderr) ?? [];
 
-      // And the first of them is one.
-      const package_ = path.join(folder, "it's here");
-      for (const name of ["package.json", "native", "scripts"]) {
-        cpSync(path.join(root, name), path.join(package_, name), { recursive: true });
-      }
-      symlinkSync(path.join(root, "node_modules"), path.join(package_, "node_modules"));
-      mkdirSync(path.join(package_, "dist"));
-      copyFileSync(path.join(root, "dist/cli.cjs"), path.join(package_, "dist/cli.cjs"));
-      const moved = [path.join(package_, "dist/cli.cjs"), "unix/x"];
-      const said = spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr;
-      const [, advice = ""] = /- build it: (.*)\n/.exec(said) ?? [];
-      assert.ok(command.startsWith("npm ") && advice.startsWith("npm "), said);
-      const built = spawnSync("/bin/sh", ["-c", advice], { encoding: "utf8" });
-      assert.equal(built.status, 0, built.stderr);
-      assert.match(
-        spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr,
-        /no such socket/,
-      );
-    } finally {
-      rmSync(folder, { recursive: true });
+    // And the first of them is one.
+    const package_ = path.join(folder, "it's here");
+    for (const name of ["package.json", "native", "scripts"]) {
+      cpSync(path.join(root, name), path.join(package_, name), { recursive: true });
     }
+    symlinkSync(path.join(root, "node_modules"), path.join(package_, "node_modules"));
+    mkdirSync(path.join(package_, "dist"));
+    copyFileSync(path.join(root, "dist/cli.cjs"), path.join(package_, "dist/cli.cjs"));
+    const moved = [path.join(package_, "dist/cli.cjs"), "unix/x"];
+    const said = spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr;
+    const [, advice = ""] = /- build it: (.*)\n/.exec(said) ?? [];
+    assert.ok(command.startsWith("npm ") && advice.startsWith("npm "), said);
+    const built = spawnSync("/bin/sh", ["-c", advice], { encoding: "utf8" });
+    assert.equal(built.status, 0, built.stderr);
+    assert.match(spawnSync(process.execPath, moved, { encoding: "utf8" }).stderr, /no such socket/);
   });
 });

@@ -13,7 +13,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import loadWabt from "wabt";
@@ -26,17 +25,15 @@ import type { Multiplexer } from "../support/multiplexer-client";
 import { fakeSsh } from "../support/fake-ssh";
 import type { FakeSshOptions } from "../support/fake-ssh";
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 import { documentedCalls, tracedCalls } from "../support/system-calls";
+import { translate } from "../support/wasm2c";
 
 const program = path.join(root, "dist/ssh-vsock-proxy");
 
-let folder: string;
+const folder = makeFolder("standalone");
 before(() => {
   ensureTools(["cc", "strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"]);
-  folder = mkdtempSync(path.join(tmpdir(), "standalone-"));
-});
-after(() => {
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Runs scripts/build-standalone.mjs. */
@@ -335,10 +332,7 @@ describe("a Wasm trap in the standalone executable", () => {
     const wasm = wabt.parseWat("trap.wat", source(body)).toBinary({}).buffer;
     const own = mkdtempSync(path.join(folder, "trap-"));
     await writeFile(path.join(own, "trap.wasm"), wasm);
-    const wasm2c = path.join(path.dirname(require.resolve("wabt/package.json")), "bin/wasm2c");
-    const args = ["trap.wasm", "--module-name=proxy", "--output=proxy.c"];
-    const made = spawnSync(process.execPath, [wasm2c, ...args], { cwd: own, encoding: "utf8" });
-    assert.equal(made.status, 0, made.stderr);
+    translate(path.join(own, "trap.wasm"), "proxy", own);
     const file = path.join(own, "trap");
     assert.deepEqual(build(["--program", own, "--output", file]), { status: 0, output: "" });
     return { wasm, file };

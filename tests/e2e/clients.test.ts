@@ -16,17 +16,10 @@ import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
-import {
-  ClientSite,
-  assertCarried,
-  assertSame,
-  fragment,
-  payload,
-  username,
-} from "../support/client-site";
-import type { LineOptions, Place } from "../support/client-site";
+import { ClientSite, assertCarried, assertSame, fragment, payload, username } from "./client-site";
+import type { LineOptions, Place } from "./client-site";
 import { compile } from "../support/compile";
-import { readPage } from "../support/doc-snippets";
+import { readPage } from "./doc-snippets";
 import { loadVsock, runInGuest } from "../support/guest";
 import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";

@@ -11,8 +11,8 @@ import { after, before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import { proxyCommand } from "../support/proxy";
-import { Peers, block, collect, failed, pump, settle, start } from "../support/relay";
-import type { Ended } from "../support/relay";
+import { Peers, block, collect, failed, pump, settle, start } from "./relay";
+import type { Ended } from "./relay";
 import { shellQuote } from "../support/sshd";
 
 const clean = { exit: 0, signal: null, stderr: "" };

@@ -12,18 +12,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Code } from "../../assembly/codes";
 import { cpuTicks } from "../support/processors";
 import { all, proxyCommand } from "../support/proxy";
-import {
-  Peers,
-  block,
-  collect,
-  digest,
-  failed,
-  fill,
-  pump,
-  schemes,
-  settle,
-} from "../support/relay";
-import type { Relay, Scheme } from "../support/relay";
+import { Peers, block, collect, digest, failed, fill, pump, schemes, settle } from "./relay";
+import type { Relay, Scheme } from "./relay";
 
 const MEBIBYTE = 1 << 20;
 /** An emulated processor takes too long for more. */

@@ -270,7 +270,7 @@ describe("--wait for a machine that boots", { timeout: 600_000 }, () => {
   });
 });
 
-/** The result of support/terminal.py. */
+/** The result of e2e/terminal.py. */
 interface Interrupted {
   found: boolean;
   signal: number | null;
@@ -282,7 +282,7 @@ interface Interrupted {
 }
 
 async function interrupt(text: RegExp, args: string[], cwd: string): Promise<Interrupted> {
-  const script = path.join(root, "tests/support/terminal.py");
+  const script = path.join(root, "tests/e2e/terminal.py");
   const env = { ...process.env, TERM: "xterm-256color", TMPDIR: cwd };
   const words = [script, text.source, ...proxyCommand(), ...args];
   const options = { cwd, env, encoding: "latin1" } as const;

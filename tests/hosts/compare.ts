@@ -1,6 +1,6 @@
-// Compares the two hosts: plays arbitrary cases (tests/support/arbitrary.ts) in lock-step on both, and requires of each
-// run what every run has to hold (checkOutcome), and of the runs of a case that their imports are the
-// same, bit by bit, with the same arguments and results.
+// Compares the two hosts: plays arbitrary cases (support/arbitrary.ts) in lock-step on both. Each run
+// has to pass checkOutcome, and the runs of a case have to make the same imports, bit by bit, with the
+// same arguments and results.
 //
 //     tsx tests/hosts/compare.ts [--seed N] [--count N] [--path PATH]
 //
@@ -150,7 +150,7 @@ export async function compareMany(seed: number, count: number): Promise<[Tally, 
       const again = `npx tsx tests/hosts/compare.ts --seed ${own.seed} --path ${counterexamplePath}`;
       failures.push(`${String(errorInstance)}\nto replay it: ${again}`);
     }
-    player.end();
+    await player.end();
   };
   await Promise.all(Array.from({ length: WORKERS }, (_, worker) => play(worker)));
   return [tally, failures];
@@ -180,7 +180,7 @@ async function replay(seed: number, at: string): Promise<boolean> {
     await compareHosts(player, own, false, tally);
   });
   const result = await fc.check(show, { seed, path: at, numRuns: 1, endOnFailure: true });
-  player.end();
+  await player.end();
   console.log(result.failed ? `\n${String(result.errorInstance)}` : "\nboth hosts do the same");
   return !result.failed;
 }

@@ -3,8 +3,7 @@
 // says how, and replays one case.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { before, describe, it } from "node:test";
 
@@ -14,6 +13,7 @@ import { makeCase } from "../support/case";
 import { loadVsock, runInGuest } from "../support/guest";
 import { exitStatuses } from "../support/oracle";
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 import { shellQuote } from "../support/sshd";
 import { vsockCases } from "./vsock-cases";
 import { compareAnswers, compareMany, hosts, prepare, summaryOf } from "./compare";
@@ -36,31 +36,25 @@ describe("both hosts in lock-step", { timeout: 900_000 }, () => {
   });
 
   it("do the same with AF_VSOCK, in the guest", async () => {
-    const folder = mkdtempSync(path.join(tmpdir(), "lockstep-vsock-"));
-    try {
-      const requests = vsockCases.flatMap((one) =>
-        Object.values(hosts).map((command) => requestOf(command, scriptOf(one))),
-      );
-      writeFileSync(path.join(folder, "requests"), `${requests.join("\n")}\n`);
-      const player = shellQuote(path.join(root, "tests/hosts/lockstep.py"));
-      // Sockets and FIFOs of the guest's own, and not of this machine's file system.
-      const play = `TMPDIR=/run python3 ${player} --vsock <${shellQuote(folder)}/requests`;
-      const { exit, stdout, stderr } = await runInGuest(`${loadVsock}\n${play}\n`, {
-        timeoutMs: 600_000,
-      });
-      assert.deepEqual({ exit, stderr }, { exit: 0, stderr: "" });
-      const answers = stdout.trimEnd().split("\n").map(answerIn);
-      assert.equal(answers.length, requests.length);
-      const names = Object.keys(hosts);
-      vsockCases.forEach((one, i) => {
-        const own = names.map(
-          (name, j) => [name, answers[i * names.length + j] as Answer] as const,
-        );
-        compareAnswers(one, new Map(own));
-      });
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    const folder = makeFolder("lockstep");
+    const requests = vsockCases.flatMap((one) =>
+      Object.values(hosts).map((command) => requestOf(command, scriptOf(one))),
+    );
+    writeFileSync(path.join(folder, "requests"), `${requests.join("\n")}\n`);
+    const player = shellQuote(path.join(root, "tests/hosts/lockstep.py"));
+    // Sockets and FIFOs of the guest's own, and not of this machine's file system.
+    const play = `TMPDIR=/run python3 ${player} --vsock <${shellQuote(folder)}/requests`;
+    const { exit, stdout, stderr } = await runInGuest(`${loadVsock}\n${play}\n`, {
+      timeoutMs: 600_000,
+    });
+    assert.deepEqual({ exit, stderr }, { exit: 0, stderr: "" });
+    const answers = stdout.trimEnd().split("\n").map(answerIn);
+    assert.equal(answers.length, requests.length);
+    const names = Object.keys(hosts);
+    vsockCases.forEach((one, i) => {
+      const own = names.map((name, j) => [name, answers[i * names.length + j] as Answer] as const);
+      compareAnswers(one, new Map(own));
+    });
   });
 });
 
@@ -141,7 +135,7 @@ describe("the comparison notices", () => {
   before(async () => {
     const player = new Lockstep();
     answer = await player.play(hosts.standalone, scriptOf(sample));
-    player.end();
+    await player.end();
     assert.equal(answer.exit, 0);
   });
 

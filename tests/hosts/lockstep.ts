@@ -1,16 +1,13 @@
 // Plays cases on the proxy's debug builds in lock-step with real sockets (lockstep.py has the rules),
 // and says what a run came to: an Outcome, and every import in a form that is the same for equal runs.
 
-import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import path from "node:path";
-import { createInterface } from "node:readline";
 
 import { ABSTRACT_NAME } from "../support/arbitrary";
 import type { HostCase } from "../support/arbitrary";
 import type { Attempt, Bytes, Relay } from "../support/case";
+import { LineProcess } from "../support/line-process";
 import type { Outcome } from "../support/outcome";
-import { root } from "../support/proxy";
 import { tool } from "../support/tools";
 
 /** Bytes in hexadecimal. */
@@ -199,26 +196,15 @@ export function slowed(one: HostCase, factor: number): HostCase {
 
 /** A process that plays runs, one after the other. */
 export class Lockstep {
-  readonly #child: ChildProcess;
-  readonly #answers: AsyncIterator<string, undefined>;
-
-  constructor() {
-    const script = path.join(root, "tests/hosts/lockstep.py");
-    this.#child = spawn(tool("python3"), [script], { stdio: ["pipe", "pipe", "inherit"] });
-    if (this.#child.stdout === null) throw new Error("lockstep.py has no stdout");
-    this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
+  readonly #player = new LineProcess(tool("python3"), [path.join(__dirname, "lockstep.py")]);
 
   /** @throws Error where the run could not be played to its end */
   async play(command: readonly string[], script: Script): Promise<Answer> {
-    this.#child.stdin?.write(`${requestOf(command, script)}\n`);
-    const line = await this.#answers.next();
-    if (line.done === true) throw new Error("lockstep.py has ended");
-    return answerIn(line.value);
+    return answerIn(await this.#player.ask(requestOf(command, script)));
   }
 
-  end(): void {
-    this.#child.stdin?.end();
+  end(): Promise<void> {
+    return this.#player.end();
   }
 }
 

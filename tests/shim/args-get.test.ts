@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Program } from "../support/shim";
+import { Program } from "./shim";
 
 describe("args_sizes_get, args_get", () => {
   it("return the arguments as bytes", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { AT, Program } from "../support/shim";
+import { AT, Program } from "./shim";
 
 describe("clock_time_get", () => {
   it("returns the wall clock and the monotonic clock in nanoseconds", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { inChild } from "../support/shim";
+import { inChild } from "./shim";
 
 describe("environ_sizes_get, environ_get", () => {
   it("return the first of each allowed variable, and no other", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { inChild } from "../support/shim";
+import { inChild } from "./shim";
 
 describe("fd_fdstat_get", () => {
   const types: [what: string, redirection: string, error: number, type: number][] = [

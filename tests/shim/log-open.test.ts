@@ -4,9 +4,10 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { AT, Program, temporaryFolder } from "../support/shim";
+import { makeFolder } from "../support/scratch";
+import { AT, Program } from "./shim";
 
-const folder = temporaryFolder();
+const folder = makeFolder("shim");
 
 /** Calls log_open. @returns its errno */
 function open(it: Program, file: string): number {

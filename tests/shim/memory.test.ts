@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { addon, AT, OUTSIDE, Program } from "../support/shim";
+import { addon, AT, OUTSIDE, Program } from "./shim";
 
 const END = 65536;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { Program } from "../support/shim";
+import { Program } from "./shim";
 
 const CLOCK = 0;
 const READ = 1;

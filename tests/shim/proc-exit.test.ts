@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { inChild } from "../support/shim";
+import { inChild } from "./shim";
 
 describe("proc_exit", () => {
   it("exits with the low byte of the status, at once", async () => {

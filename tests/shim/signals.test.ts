@@ -1,18 +1,18 @@
-// Signals: none ends the process or a call (tests/support/shim-signals.c).
+// Signals: none ends the process or a call (tests/shim/shim-signals.c).
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync } from "node:fs";
 import path from "node:path";
-import { after, before, describe, it } from "node:test";
+import { before, describe, it } from "node:test";
 import { root } from "../support/proxy";
 import { errno } from "../support/errno";
+import { makeFolder } from "../support/scratch";
 
 const DEADLINE_MS = 300;
 
 describe("under signals", () => {
-  const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
+  const folder = makeFolder("shim");
   const calls = new Map<string, { error: number; ms: number }>();
   let signal: string | null;
 
@@ -22,7 +22,7 @@ describe("under signals", () => {
     const sources = readdirSync(path.join(root, "native/shim")).filter((name) =>
       name.endsWith(".c"),
     );
-    const files = [...sources.map((name) => `native/shim/${name}`), "tests/support/shim-signals.c"];
+    const files = [...sources.map((name) => `native/shim/${name}`), "tests/shim/shim-signals.c"];
     const built = spawnSync("cc", [...flags, ...files], { cwd: root, encoding: "utf8" });
     assert.equal(built.status, 0, built.stderr);
     // Where a signal moves the deadline, the wait has no end.
@@ -33,9 +33,6 @@ describe("under signals", () => {
       const [name = "", error, ms] = line.split(" ");
       calls.set(name, { error: Number(error), ms: Number(ms) });
     }
-  });
-  after(() => {
-    rmSync(folder, { recursive: true });
   });
 
   it("no call ends the process", () => {

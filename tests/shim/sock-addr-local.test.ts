@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { AT, Program } from "../support/shim";
+import { AT, Program } from "./shim";
 
 describe("sock_addr_local", () => {
   it("returns the family, and no path for an unnamed socket", () => {

@@ -7,9 +7,10 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { before, describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { AT, Program, serve, temporaryFolder } from "../support/shim";
+import { makeFolder } from "../support/scratch";
+import { AT, Program, serve } from "./shim";
 
-const folder = temporaryFolder();
+const folder = makeFolder("shim");
 const greeting = path.join(folder, "greeting");
 before(() => serve(greeting, (socket) => socket.end("hello")));
 

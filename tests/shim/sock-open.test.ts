@@ -3,7 +3,8 @@ import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { AT, inChild, Program, serve, temporaryFolder } from "../support/shim";
+import { makeFolder } from "../support/scratch";
+import { AT, inChild, Program, serve } from "./shim";
 
 /** Linux's, on every architecture of Node. */
 const O_CLOEXEC = 0o2000000;
@@ -41,7 +42,7 @@ describe("sock_open", { timeout: 300_000 }, () => {
     it.shim.close();
   });
   it("never returns one of 0 to 2, even if these are closed", async () => {
-    const greeting = path.join(temporaryFolder(), "greeting");
+    const greeting = path.join(makeFolder("shim"), "greeting");
     await serve(greeting, (socket) => socket.end("hello"));
     const script = `
       const fs = require("node:fs");

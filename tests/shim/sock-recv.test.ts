@@ -3,12 +3,13 @@ import path from "node:path";
 import { before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errno } from "../support/errno";
-import { Program, serve, temporaryFolder } from "../support/shim";
+import { makeFolder } from "../support/scratch";
+import { Program, serve } from "./shim";
 
 const PEEK = 1;
 const WAITALL = 2;
 
-const folder = temporaryFolder();
+const folder = makeFolder("shim");
 const greeting = path.join(folder, "greeting");
 const echo = path.join(folder, "echo");
 before(async () => {

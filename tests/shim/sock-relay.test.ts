@@ -6,9 +6,10 @@ import path from "node:path";
 import { before, describe, it } from "node:test";
 import { root } from "../support/proxy";
 import { errno } from "../support/errno";
-import { AT, inChild, Program, serve, temporaryFolder } from "../support/shim";
+import { makeFolder } from "../support/scratch";
+import { AT, inChild, Program, serve } from "./shim";
 
-const folder = temporaryFolder();
+const folder = makeFolder("shim");
 const count = path.join(folder, "count");
 before(() =>
   serve(count, (socket) => {

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { describe, it } from "node:test";
 import { root } from "../support/proxy";
 import { errno } from "../support/errno";
-import { AT, Program } from "../support/shim";
+import { AT, Program } from "./shim";
 
 describe("sock_send_fds", () => {
   it("returns INVAL for no descriptors and for more than 16", () => {
@@ -34,7 +34,7 @@ describe("sock_send_fds", () => {
   it("returns INVAL for a socket of another family, and for a file", () => {
     // Descriptor 0 of the child is a TCP connection, or a file.
     const script = `
-      const { Program, AT } = require(${JSON.stringify(require.resolve("../support/shim"))});
+      const { Program, AT } = require(${JSON.stringify(require.resolve("./shim"))});
       const it = new Program();
       it.iovec(1);
       it.view.setUint32(AT.fds, it.open(), true);

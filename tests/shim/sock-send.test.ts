@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { errno } from "../support/errno";
-import { AT, Program } from "../support/shim";
+import { AT, Program } from "./shim";
 
 describe("sock_send", () => {
   it("returns NOTCONN if the socket is not connected, NOTSUP for flags", () => {

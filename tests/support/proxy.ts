@@ -1,11 +1,17 @@
 // The command under test. One suite runs against every host of the proxy; PROXY_HOST selects it.
 
-import "./environment";
-
 import { existsSync } from "node:fs";
 import path from "node:path";
 
 import { tool } from "./tools";
+
+// What the user has set for Node, ssh and the proxy does not apply, and tools write English.
+for (const name of ["NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "SSH_AUTH_SOCK"]) {
+  // eslint-disable-next-line @typescript-eslint/no-dynamic-delete
+  delete process.env[name];
+}
+delete process.env["SSH_VSOCK_PROXY_OPTIONS"];
+process.env["LC_ALL"] = "C.UTF-8";
 
 export const root = path.resolve(__dirname, "../..");
 

@@ -1,8 +1,7 @@
 // The scenarios of the tests under strace: a command line, its peers, and what strace does in each
 // run. What has to hold is in verdict.ts, and run.ts makes a run.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import path from "node:path";
 
 import { Code, Family } from "../../assembly/codes";
@@ -14,6 +13,7 @@ import { startMultiplexer } from "../support/multiplexer-client";
 import type { Multiplexer } from "../support/multiplexer-client";
 import type { Outcome } from "../support/outcome";
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 
 export const program = path.join(root, "dist/ssh-vsock-proxy");
 
@@ -37,7 +37,7 @@ export interface Peers {
 const far = ({ folder }: Peers): string => path.join(folder, "d".repeat(120));
 
 export async function startPeers(): Promise<Peers> {
-  const folder = mkdtempSync(path.join(tmpdir(), "syscalls-"));
+  const folder = makeFolder("syscalls");
   const multiplexer = await startMultiplexer(path.join(folder, "s"));
   const listeners: Awaited<ReturnType<typeof listen>>[] = [];
   const peers: Peers = {
@@ -46,7 +46,6 @@ export async function startPeers(): Promise<Peers> {
     async close() {
       await multiplexer.close();
       for (const listener of listeners) await listener.close();
-      rmSync(folder, { recursive: true });
     },
   };
   mkdirSync(far(peers));

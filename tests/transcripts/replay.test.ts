@@ -14,7 +14,7 @@
 //
 // core is core.wasm in Node, wasm2c the same module translated to C, simulated is proxy.wasm with
 // simulated imports. standalone and node run the command between a fake ssh and a fake peer, which
-// sends a segment once the one before was taken (support/fake-peer.py).
+// sends a segment once the one before was taken (fake-peer.py).
 //
 // The core is given all segments, those after the end of a handshake too, then an end of file and a
 // deadline, none of which may change the result.
@@ -26,28 +26,25 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Argument, CODES_PER_EXIT, Code, Exit, Field, Scheme } from "../../assembly/codes";
 import type { Family } from "../../assembly/codes";
 import { makeCase } from "../support/case";
 import type { Case, Target } from "../support/case";
-import { Peers } from "../support/fake-peer";
-import type { PeerOutcome } from "../support/fake-peer";
+import { Peers } from "./fake-peer";
+import type { PeerOutcome } from "./fake-peer";
 import { messages } from "../support/messages";
 import { checkOutcome } from "../support/outcome";
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 import { simulate } from "../simulated/world";
 import { replayCore } from "./replay-core";
 import { readTranscripts } from "./reader";
 import type { AddressCase, CommandCase, HandshakeCase, Transcripts } from "./reader";
 
-const folder = mkdtempSync(path.join(tmpdir(), "transcripts-"));
-after(() => {
-  rmSync(folder, { recursive: true });
-});
+const folder = makeFolder("transcripts");
 
 // The JSON form, so that it is tested as well.
 const json = path.join(folder, "transcripts.json");
@@ -526,8 +523,8 @@ const hosts = [
 for (const { host, every, inTwo } of hosts) {
   describeBuild(host, () => {
     let peers: Peers;
-    before(async () => {
-      peers = await Peers.start(host, 12);
+    before(() => {
+      peers = Peers.start(host, 12);
     });
     after(() => peers.end());
 

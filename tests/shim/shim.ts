@@ -2,14 +2,11 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
-import { after } from "node:test";
 import type { Addon, Shim } from "../../host/addon";
-import { root } from "./proxy";
+import { root } from "../support/proxy";
 
 /** Where the helpers below put arguments and expect results. */
 export const AT = { iovs: 64, data: 1024, fds: 512, result: 16, flags: 24, address: 4096 };
@@ -114,15 +111,6 @@ export class Program {
       flags: this.view.getUint16(out + 32 * i + 24, true),
     }));
   }
-}
-
-/** A folder for one test file, which is removed after its tests. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "ssh-vsock-proxy-"));
-  after(() => {
-    rmSync(folder, { recursive: true });
-  });
-  return folder;
 }
 
 /** Serves a unix socket in this process, which does not wait for it at its end. */

@@ -1,14 +1,13 @@
 // Runs a case on a host between a fake ssh and a fake peer, through fake-peer.py.
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
-import { attemptAt } from "./case";
-import type { Bytes, Case } from "./case";
-import { LineProcess } from "./line-process";
-import type { Outcome } from "./outcome";
-import { proxyCommand } from "./proxy";
-import { tool } from "./tools";
+import { attemptAt } from "../support/case";
+import type { Bytes, Case } from "../support/case";
+import { LineProcess } from "../support/line-process";
+import type { Outcome } from "../support/outcome";
+import { proxyCommand } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
+import { tool } from "../support/tools";
 
 export interface PeerOutcome extends Outcome {
   /** What could be read from the descriptor that was passed. */
@@ -42,20 +41,16 @@ export class Peers {
   readonly #free: LineProcess[];
   readonly #waiting: ((peer: LineProcess) => void)[] = [];
 
-  private constructor(
-    readonly folders: readonly string[],
-    readonly all: readonly LineProcess[],
-  ) {
+  private constructor(readonly all: readonly LineProcess[]) {
     this.#free = [...all];
   }
 
   /** Starts `count` of them for a host. */
-  static async start(host: string, count: number): Promise<Peers> {
-    const folder = (): Promise<string> => mkdtemp(path.join(tmpdir(), "fake-peer-"));
-    const folders = await Promise.all(Array.from({ length: count }, folder));
+  static start(host: string, count: number): Peers {
     const words = [path.join(__dirname, "fake-peer.py"), ...proxyCommand(host)];
-    const start = (cwd: string): LineProcess => new LineProcess(tool("python3"), words, { cwd });
-    return new Peers(folders, folders.map(start));
+    const start = (): LineProcess =>
+      new LineProcess(tool("python3"), words, { cwd: makeFolder("peer") });
+    return new Peers(Array.from({ length: count }, start));
   }
 
   /** Runs a case. A peer that `asks` waits for a request before it replies. */
@@ -78,7 +73,6 @@ export class Peers {
 
   async end(): Promise<void> {
     await Promise.all(this.all.map((peer) => peer.end()));
-    for (const folder of this.folders) await rm(folder, { recursive: true });
   }
 }
 

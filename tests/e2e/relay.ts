@@ -12,14 +12,14 @@ import path from "node:path";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../../assembly/codes";
-import { makeCase } from "./case";
-import { startMultiplexer } from "./multiplexer-client";
-import type { Multiplexer } from "./multiplexer-client";
-import { checkOutcome } from "./outcome";
-import { makePipe } from "./pipes";
-import { isAsleep } from "./processors";
-import { proxyCommand } from "./proxy";
-import { makeFolder } from "./scratch";
+import { makeCase } from "../support/case";
+import { startMultiplexer } from "../support/multiplexer-client";
+import type { Multiplexer } from "../support/multiplexer-client";
+import { checkOutcome } from "../support/outcome";
+import { makePipe } from "../support/pipes";
+import { isAsleep } from "../support/processors";
+import { proxyCommand } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 
 export const schemes = ["unix", "unix-abstract", "firecracker", "cloud-hypervisor"] as const;
 export type Scheme = (typeof schemes)[number];

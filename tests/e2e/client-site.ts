@@ -16,13 +16,13 @@ import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 
-import { startMultiplexer } from "./multiplexer-client";
-import type { Multiplexer } from "./multiplexer-client";
-import { proxyCommand, root } from "./proxy";
-import { makeFolder } from "./scratch";
-import { runProgram, shellQuote, startSshd } from "./sshd";
-import type { Finished, RunOptions, Sshd } from "./sshd";
-import { tool } from "./tools";
+import { startMultiplexer } from "../support/multiplexer-client";
+import type { Multiplexer } from "../support/multiplexer-client";
+import { proxyCommand, root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
+import { runProgram, shellQuote, startSshd } from "../support/sshd";
+import type { Finished, RunOptions, Sshd } from "../support/sshd";
+import { tool } from "../support/tools";
 
 export const fragment = path.join(root, "docs/20-ssh-vsock-proxy.conf");
 export const { username } = os.userInfo();
