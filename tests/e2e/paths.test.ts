@@ -97,25 +97,6 @@ describe("unix/PATH reaches a socket", { timeout: 300_000 }, () => {
     }
   }
 
-  it("behind two slashes", async (t) => {
-    const where = bytes(newFolder(), "/s");
-    await listenFor(t, where);
-    await reaches(bytes("unix/", where));
-  });
-
-  it("with % for the slash before the path", async (t) => {
-    const where = bytes(newFolder(), "/%s%%t");
-    await listenFor(t, where);
-    await reaches(bytes("unix%", where));
-  });
-
-  it("with % for each slash, and %% for %", async (t) => {
-    const where = bytes(newFolder("100%"), "/s%%t");
-    await listenFor(t, where);
-    const written = where.toString().replaceAll("%", "%%").replaceAll("/", "%");
-    await reaches(`unix${written}`);
-  });
-
   it("relative to the working directory, with ./", async (t) => {
     const cwd = newFolder();
     await listenFor(t, bytes(cwd, "/s"));
@@ -254,21 +235,14 @@ describe("unix/PATH fails", { timeout: 300_000 }, () => {
     }
   }
 
-  const limits: [string, () => string, Code][] = [
-    ["a part of 256 bytes", () => `${folder}/${"p".repeat(256)}/s`, Code.PathTooLong],
-    ["a part of 255 bytes", () => `${folder}/${"p".repeat(255)}`, Code.NoSocket],
-    ["a path of 4096 bytes", () => `${String(longPath(newFolder(), 4095))}s`, Code.PathTooLong],
-    ["a path of 4095 bytes", () => String(longPath(newFolder(), 4095)), Code.NoSocket],
-    [
-      "% for each slash, which the line keeps",
-      () => `${folder}/a%b`.replaceAll("%", "%%").replaceAll("/", "%"),
-      Code.NoSocket,
-    ],
-  ];
-  for (const [what, where, code] of limits) {
-    it(`${what}: ${Code[code]}`, async () => {
+  const limits: Record<string, () => string> = {
+    "a part of 255 bytes": () => `${folder}/${"p".repeat(255)}`,
+    "a path of 4095 bytes": () => String(longPath(newFolder(), 4095)),
+  };
+  for (const [what, where] of Object.entries(limits)) {
+    it(`${what}: NoSocket`, async () => {
       const subject = `unix${where()}`;
-      checkFakeSsh(await proxy(subject), { subject, code });
+      checkFakeSsh(await proxy(subject), { subject, code: Code.NoSocket });
     });
   }
 
@@ -278,27 +252,4 @@ describe("unix/PATH fails", { timeout: 300_000 }, () => {
     const outcome = await fakeSsh([...command, "unix/./s", "22"], { cwd: own });
     checkFakeSsh(outcome, { subject: "unix/./s", code: Code.NoSocket });
   });
-});
-
-describe("the address in an error line", { timeout: 300_000 }, () => {
-  const shown: [string, Buffer, string][] = [
-    ["ESC", Buffer.from("\x1b[2J"), "\\x1b[2J"],
-    ["a line feed", Buffer.from("a\nssh-vsock-proxy: b"), "a\\x0assh-vsock-proxy: b"],
-    ["other control characters", Buffer.from("\x01\t\r\x7f"), "\\x01\\x09\\x0d\\x7f"],
-    ["a C1 control as a byte", Buffer.of(0x9b, 0x32, 0x4a), "\\x9b2J"],
-    ["a C1 control as UTF-8", Buffer.from("\u009b2J"), "\\xc2\\x9b2J"],
-    ["a byte that is not UTF-8", Buffer.of(0x61, 0xff), "a\\xff"],
-    ["a UTF-8 character cut off", Buffer.from("é").subarray(0, 1), "\\xc3"],
-    ["an overlong form", Buffer.of(0xc1, 0x9b), "\\xc1\\x9b"],
-    ["a surrogate", Buffer.of(0xed, 0xa0, 0x80), "\\xed\\xa0\\x80"],
-    ["a backslash", Buffer.from("\\x1b"), "\\\\x1b"],
-    ["a right-to-left override", Buffer.from("\u202e"), "\\xe2\\x80\\xae"],
-    ["printable UTF-8", Buffer.from("é ソケット 🧦"), "é ソケット 🧦"],
-  ];
-  for (const [what, name, text] of shown) {
-    it(`shows ${what} as ${text}`, async () => {
-      const outcome = await proxy(bytes("unix", folder, "/", name));
-      checkFakeSsh(outcome, { subject: `unix${folder}/${text}`, code: Code.NoSocket });
-    });
-  }
 });

@@ -69,16 +69,9 @@ describe("--timeout", () => {
 
 describe("options", () => {
   const wrong: [string[], RegExp][] = [
-    [["-v"], /^ssh-vsock-proxy: no address given/],
-    [["-x", "unix/x"], /: -x: unknown option/],
-    [["--time", "5s", "unix/x"], /: --time: unknown option/],
     [["--timeoutt=5s", "unix/x"], /: --timeoutt=5s: unknown option/],
-    [["-vv", "unix/x"], /: -vv: unknown option/],
     [["--timeout", "", "unix/x"], /: --timeout '': not a duration/],
     [["--timeout=\x1b", "unix/x"], /: --timeout=\\x1b: not a duration/],
-    [["--timeout"], /: --timeout: the option needs a value/],
-    [["--verbose=1", "unix/x"], /: --verbose=1: the option takes no value/],
-    [["--help=x"], /: --help=x: the option takes no value/],
     [["--", "--help"], /: --help: address not understood/],
     [["vsock/1", "2\x1b"], /: vsock\/1 port 2\\x1b: not a port/],
     ...["", "Auto", "auto ", "always never", "a"].map((value): [string[], RegExp] => [
@@ -121,13 +114,8 @@ describe("-v", () => {
     );
     assert.equal(stderrOf(["vsock-mux/m", "99"], answers), "");
   });
-  it("shows the path of an address", () => {
-    const connecting = (...args: string[]) => stderrOf(["-v", ...args]).split("\n")[0] ?? "";
-    assert.match(connecting("unix%a%%b%c"), /connecting to \/a%b\/c, /);
-    assert.match(connecting("unix/tmp/x", "22", "unix/tmp/X"), /unix\/tmp\/X: .* to \/tmp\/X, /);
-    assert.match(connecting("unix-abstract/a"), /connecting to \\x00a, /);
-    assert.match(connecting("vsock/3"), /vsock\/3 port 22: .*: connecting, for /);
-    assert.match(connecting(".host"), /\.host at \/run\/ssh-unix-local\/socket: /);
+  it("shows no path of a machine", () => {
+    assert.match(stderrOf(["-v", "vsock/3"]), /vsock\/3 port 22: .*: connecting, for /);
   });
 });
 
@@ -160,19 +148,6 @@ describe("the calls of a connection", () => {
       assert.equal(simulate(["vsock-mux/m"], world).exit, 0);
     }
   });
-  it("take the OK line alone, however it arrives", () => {
-    // Of the shortest lines, most of what is looked at is the guest's.
-    for (const line of [OK, "OK 22\n", "OK 0\n"]) {
-      for (const reply of [
-        [line, "SSH-2.0-x\r\n"],
-        [`${line}SSH-2.0-x\r\n`],
-        [...Array.from(line), "SSH"],
-      ]) {
-        const { exit, connections } = simulate(["vsock-mux/m"], { attempts: [{ reply }] });
-        assert.deepEqual([exit, connections[0]?.taken], [0, line.length]);
-      }
-    }
-  });
 });
 
 describe("text from outside", () => {
@@ -180,7 +155,7 @@ describe("text from outside", () => {
     ["unix/a b", "unix/a b"],
     ["unix/käse/日本/😀", "unix/käse/日本/😀"],
     ["unix/\x1b[31mred\x07", "unix/\\x1b[31mred\\x07"],
-    ["unix/a\nb\tc\x7f", "unix/a\\x0ab\\x09c\\x7f"],
+    ["unix/a\nb\tc\x7f\x01\r", "unix/a\\x0ab\\x09c\\x7f\\x01\\x0d"],
     ["unix/back\\slash", "unix/back\\\\slash"],
     [Buffer.from("unix/\x9b31m\xff\xfe", "latin1"), "unix/\\x9b31m\\xff\\xfe"],
     ["unix/\u0085\u009b31m", "unix/\\xc2\\x85\\xc2\\x9b31m"],
@@ -191,7 +166,10 @@ describe("text from outside", () => {
       "unix/\u00a0\u200a\u2010\u2070\ud7ff\ue000\u{dffff}",
       "unix/\u00a0\u200a\u2010\u2070\ud7ff\ue000\u{dffff}",
     ],
-    [Buffer.from("unix/\xc0\xafx\xe0\x80\xafx", "latin1"), "unix/\\xc0\\xafx\\xe0\\x80\\xafx"],
+    [
+      Buffer.from("unix/\xc1\x9b\xc0\xafx\xe0\x80\xafx", "latin1"),
+      "unix/\\xc1\\x9b\\xc0\\xafx\\xe0\\x80\\xafx",
+    ],
     [Buffer.from("unix/\xed\xa0\x80", "latin1"), "unix/\\xed\\xa0\\x80"],
     [Buffer.from("unix/\xf4\x90\x80\x80", "latin1"), "unix/\\xf4\\x90\\x80\\x80"],
     [Buffer.from("unix/\xe6\x97", "latin1"), "unix/\\xe6\\x97"],
@@ -227,10 +205,6 @@ describe("a line on stderr", () => {
     assert.equal(writes(...args).length, 1);
     const long = writes(`unix/${"\x01".repeat(4000)}`);
     assert.deepEqual(long.slice(0, 3), [4096, 4096, 4096]);
-  });
-  it("is whole where stderr takes it in parts", () => {
-    const parts = { ...refuses, simulation: { writeTakes: 7 } };
-    assert.equal(stderrOf(args, parts), stderrOf(args, refuses));
   });
   it("is written after the second that stderr has, if stderr is ready then", () => {
     const stalls = { ...refuses, simulation: { stalls: true } };
