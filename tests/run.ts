@@ -18,7 +18,7 @@ import os from "node:os";
 import path from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
-import { root } from "./support/proxy";
+import { all, root } from "./support/proxy";
 import { makeFolder } from "./support/scratch";
 import { ensureTools } from "./support/tools";
 
@@ -54,8 +54,6 @@ const tools = [
 
 /** Several times what the longest file takes on two processors. */
 const FILE_LIMIT_MS = 30 * 60_000;
-
-const all = process.env["TEST_ALL"] !== undefined;
 
 function listJobs(): Job[] {
   const one = process.env["PROXY_HOST"];

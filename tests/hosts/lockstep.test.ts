@@ -9,10 +9,10 @@ import { before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import type { HostCase } from "../support/arbitrary";
-import { makeCase } from "../support/case";
+import { makeCase, unixTarget } from "../support/case";
 import { loadVsock, runInGuest } from "../support/guest";
 import { exitStatuses } from "../support/oracle";
-import { root } from "../support/proxy";
+import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { shellQuote } from "../support/sshd";
 import { vsockCases } from "./vsock-cases";
@@ -22,7 +22,7 @@ import type { Answer } from "./lockstep";
 
 const SEED = 1;
 /** Enough for every exit status; with TEST_ALL for every combination that once mattered. */
-const COUNT = process.env["TEST_ALL"] === undefined ? 100 : 1000;
+const COUNT = all ? 1000 : 100;
 
 before(prepare);
 
@@ -63,7 +63,7 @@ const sample: HostCase = {
   ...makeCase({
     name: "sample",
     args: ["-v", "--log-file", "./log", "vsock-mux/./peer"],
-    target: { scheme: "vsock-mux", family: 3, address: Buffer.from("\x03\0./peer"), port: 22 },
+    target: { ...unixTarget("vsock-mux", "./peer"), port: 22 },
     subject: "vsock-mux/./peer port 22",
     verbose: true,
     log: { path: "./log", subject: "./log" },

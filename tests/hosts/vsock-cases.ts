@@ -1,9 +1,8 @@
 // The cases that both hosts play with AF_VSOCK, in the guest.
 
 import { Code } from "../../assembly/codes";
-import { vsockTarget } from "../support/arbitrary";
 import type { HostCase } from "../support/arbitrary";
-import { makeCase } from "../support/case";
+import { makeCase, vsockTarget } from "../support/case";
 import type { Case, Stdin, World } from "../support/case";
 
 const BANNER = "SSH-2.0-guest\r\n";

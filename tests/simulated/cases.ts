@@ -1,8 +1,8 @@
 // Every way in which the command is used, and what it meets: the cases that faults are injected into.
 // The name of a case is its parts, joined by commas.
 
-import { Code, Family } from "../../assembly/codes";
-import { makeCase } from "../support/case";
+import { Code } from "../../assembly/codes";
+import { makeCase, unixTarget, vsockTarget } from "../support/case";
 import type { Attempt, Bytes, Case, Simulation, Target, World } from "../support/case";
 import { errno } from "../support/errno";
 
@@ -29,16 +29,6 @@ const CID = 4711;
 const OK = "OK 1074\n";
 const BANNER = "SSH-2.0-a-machine\r\n";
 
-const unixAddress = (path: string): Buffer => Buffer.from(`\x03\0${path}`, "latin1");
-
-function vsockAddress(): Buffer {
-  const bytes = Buffer.alloc(12);
-  bytes.writeUInt16LE(40, 0);
-  bytes.writeUInt32LE(PORT, 4);
-  bytes.writeUInt32LE(CID, 8);
-  return bytes;
-}
-
 function unixScheme(
   scheme: Target["scheme"],
   arg: Bytes,
@@ -48,7 +38,7 @@ function unixScheme(
   return {
     args: [arg],
     subject,
-    target: { scheme, family: Family.Unix, address: unixAddress(path) },
+    target: unixTarget(scheme, path),
   };
 }
 
@@ -59,17 +49,12 @@ const host = hostAt("/run/ssh-unix-local/socket");
 const vsock: Scheme = {
   args: [`vsock/${CID}`, `${PORT}`],
   subject: `vsock/${CID} port ${PORT}`,
-  target: { scheme: "vsock", family: Family.Vsock, address: vsockAddress(), port: PORT },
+  target: vsockTarget(CID, PORT),
 };
 const mux: Scheme = {
   args: ["vsock-mux/run/vm.sock", `${PORT}`],
   subject: `vsock-mux/run/vm.sock port ${PORT}`,
-  target: {
-    scheme: "vsock-mux",
-    family: Family.Unix,
-    address: unixAddress("/run/vm.sock"),
-    port: PORT,
-  },
+  target: { ...unixTarget("vsock-mux", "/run/vm.sock"), port: PORT },
 };
 const schemes = [unix, abstract, vsock, mux, host];
 

@@ -3,20 +3,10 @@
 
 import fc from "fast-check";
 
-import { Code, Family } from "../../assembly/codes";
-import { makeCase } from "./case";
-import type {
-  Attempt,
-  Case,
-  SchemeName,
-  Simulation,
-  Stderr,
-  Stdin,
-  Stdout,
-  Target,
-  World,
-} from "./case";
-import { connectCodes, handshakeCode } from "./oracle";
+import { Code } from "../../assembly/codes";
+import { makeCase, unixTarget, vsockTarget } from "./case";
+import type { Attempt, Case, Simulation, Stderr, Stdin, Stdout, Target, World } from "./case";
+import { connectCodes, escapeBytes, handshakeCode } from "./oracle";
 
 /** A case, and a number that picks one of the forms that its world can take (lockstep.ts). */
 export interface HostCase extends Case {
@@ -47,21 +37,7 @@ const oneOf = fc.constantFrom;
 
 // ---- the command line
 
-/** As stderr shows it: docs/options.md. */
-function escape(text: string): string {
-  const bytes = Buffer.from(text, "latin1");
-  const decoded = bytes.toString();
-  const isUtf8 = Buffer.from(decoded).equals(bytes);
-  return (isUtf8 ? decoded : text).replaceAll(
-    isUtf8 ? /[\p{Cc}\p{Cf}\\]/gu : /[^\x20-\x5b\x5d-\x7e]/g,
-    (letter) =>
-      letter === "\\"
-        ? "\\\\"
-        : Buffer.from(letter, isUtf8 ? "utf8" : "latin1")
-            .toString("hex")
-            .replaceAll(/../g, "\\x$&"),
-  );
-}
+const escape = (text: string): string => escapeBytes(Buffer.from(text, "latin1"));
 
 /** How an option is written. */
 const style = fc.record({ isJoined: fc.boolean(), inVariable: chance(30), quotes: fc.nat(2) });
@@ -118,18 +94,6 @@ function finish({ options = [], words = [], term, ...rest }: Draft, how: How): H
 
 const folders = ["./", "./run/", "./with space/", "./\xff\xfe/", `./${"d".repeat(150)}/`];
 const forms = ["plain", "plain", "plain", "percent", "name", "other"] as const;
-
-function unixTarget(scheme: SchemeName, path: string): Target {
-  const address = Buffer.from(`\x03\0${path}`, "latin1");
-  return { scheme, family: Family.Unix, address };
-}
-
-export function vsockTarget(cid: number, port: number): Target {
-  const address = Buffer.from([Family.Vsock, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-  address.writeUInt32LE(port, 4);
-  address.writeUInt32LE(cid, 8);
-  return { scheme: "vsock", family: Family.Vsock, address, port };
-}
 
 /** An address that leads to a socket in the run's directory, or to an abstract one. */
 function address(scheme: "unix" | "vsock-mux"): fc.Arbitrary<Draft> {

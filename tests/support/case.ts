@@ -4,7 +4,8 @@
 // answers the imports, the lock-step runner (tests/hosts) and the suites of real hosts use sockets.
 // What only the simulation can play is in `World.simulation` and in the fields marked as such.
 
-import type { Code, Family } from "../../assembly/codes";
+import { Family } from "../../assembly/codes";
+import type { Code } from "../../assembly/codes";
 
 /** Text is UTF-8. */
 export type Bytes = string | Buffer;
@@ -191,6 +192,19 @@ export function makeCase(what: Partial<Case> & Pick<Case, "name">): Case {
     verbose: false,
     ...what,
   };
+}
+
+/** A unix socket at a path of any bytes, in latin1; `\0name` for an abstract one. */
+export function unixTarget(scheme: SchemeName, path: string): Target {
+  const address = Buffer.from(`\x03\0${path}`, "latin1");
+  return { scheme, family: Family.Unix, address };
+}
+
+export function vsockTarget(cid: number, port: number): Target {
+  const address = Buffer.from([Family.Vsock, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  address.writeUInt32LE(port, 4);
+  address.writeUInt32LE(cid, 8);
+  return { scheme: "vsock", family: Family.Vsock, address, port };
 }
 
 /** What attempt number `index` meets, 0 for the first. */

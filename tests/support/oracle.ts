@@ -137,6 +137,20 @@ export function handshakeCode(reply: string, end: "eof" | "silence"): Code {
   return line === "" ? Code.ReplyTimeout : Code.ReplyTimeoutWithinLine;
 }
 
+/**
+ * Bytes as a line on stderr shows them: `\xHH` for each byte that is not printable UTF-8. Here they
+ * are UTF-8 all together, or none of those above 0x7f is.
+ */
+export function escapeBytes(bytes: Buffer): string {
+  const isUtf8 = Buffer.from(bytes.toString()).equals(bytes);
+  const encoding = isUtf8 ? "utf8" : "latin1";
+  const escaped = isUtf8 ? /[\p{Cc}\p{Cf}\\]/gu : /[^\x20-\x5b\x5d-\x7e]/g;
+  return bytes.toString(encoding).replaceAll(escaped, (letter) => {
+    if (letter === "\\") return "\\\\";
+    return Buffer.from(letter, encoding).toString("hex").replaceAll(/../g, "\\x$&");
+  });
+}
+
 export function check(holds: boolean, complaint: string): asserts holds {
   if (!holds) throw new Error(complaint);
 }

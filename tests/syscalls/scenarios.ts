@@ -4,8 +4,8 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-import { Code, Family } from "../../assembly/codes";
-import { makeCase } from "../support/case";
+import { Code } from "../../assembly/codes";
+import { makeCase, unixTarget } from "../support/case";
 import type { Case } from "../support/case";
 import type { PassedSocket } from "../support/fake-ssh";
 import { greeting, listen } from "../support/listener";
@@ -151,8 +151,7 @@ export function caseOf(name: string, scenario: Scenario, peers: Peers, own: stri
   const { options = [], rest = [], scheme = "unix", relay } = scenario;
   const socket = scenario.socket(peers, own);
   const written = `${scheme}${socket}`;
-  const address = Buffer.from(`\x03\0${socket}`);
-  const target = { scheme, family: Family.Unix, address };
+  const target = unixTarget(scheme, socket);
   const world =
     relay === undefined
       ? {}

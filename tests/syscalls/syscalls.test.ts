@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
+import { all } from "../support/proxy";
 import { documentedCalls } from "../support/system-calls";
 import { ensureTools } from "../support/tools";
 import { errorsOf, listedCalls } from "./errnos";
@@ -50,7 +51,7 @@ function report(
 let turn = 0;
 /** All of the list; without TEST_ALL the one whose turn it is. */
 function chosen<T>(list: readonly T[]): readonly T[] {
-  if (process.env["TEST_ALL"] !== undefined || list.length === 0) return list;
+  if (all || list.length === 0) return list;
   return [list[turn++ % list.length] as T];
 }
 

@@ -29,15 +29,16 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
-import { Argument, CODES_PER_EXIT, Code, Exit, Field, Scheme } from "../../assembly/codes";
+import { Argument, Code, Exit, Field, Scheme } from "../../assembly/codes";
 import type { Family } from "../../assembly/codes";
-import { makeCase } from "../support/case";
+import { makeCase, unixTarget } from "../support/case";
 import type { Case, Target } from "../support/case";
 import { Peers } from "./fake-peer";
 import type { PeerOutcome } from "./fake-peer";
 import { messages } from "../support/messages";
+import { escapeBytes, exitOf } from "../support/oracle";
 import { checkOutcome } from "../support/outcome";
-import { root } from "../support/proxy";
+import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { simulate } from "../simulated/world";
 import { replayCore } from "./replay-core";
@@ -52,7 +53,6 @@ const script = path.join(root, "tests/transcripts/export.ts");
 execFileSync(process.execPath, ["--import", "tsx", script, json], { cwd: root, stdio: "pipe" });
 const transcripts = JSON.parse(readFileSync(json, "utf8")) as Transcripts;
 
-const all = process.env["TEST_ALL"] !== undefined;
 const [onlyBuild = "", onlyCase, onlySegments] = (process.env["REPLAY"] ?? "").split(" ");
 
 type AnyCase = AddressCase | HandshakeCase | CommandCase;
@@ -335,15 +335,6 @@ const PEER = "vsock-mux/./peer.sock";
 /** Longer text of the command line is cut in a failure: FOREIGN_MAX of assembly/proxy/memory.ts. */
 const FOREIGN_MAX = 4160;
 
-/** Text as a line on stderr shows it: `\xHH` for what is not printable. */
-function shown(text: Buffer): string {
-  const isUtf8 = Buffer.from(text.toString()).equals(text);
-  const hidden = isUtf8 ? /[\x00-\x1f\x5c\x7f]/g : /[^\x20-\x5b\x5d-\x7e]/g;
-  return text.toString(isUtf8 ? "utf8" : "latin1").replace(hidden, (byte) => {
-    return byte === "\\" ? "\\\\" : `\\x${Buffer.from(byte, "latin1").toString("hex")}`;
-  });
-}
-
 /** An address as a case of the command, and what it says of the address. */
 function addressAsCase(one: AddressCase, world: Case["world"], ...options: string[]): Case {
   const { code, scheme: number, argument, socketAddress, port } = one.outcome;
@@ -352,7 +343,7 @@ function addressAsCase(one: AddressCase, world: Case["world"], ...options: strin
   const show = (text: Buffer): string => {
     const part = text.subarray(0, left);
     left -= part.length;
-    return `${shown(part) || "''"}${part.length < text.length ? "..." : ""}`;
+    return `${escapeBytes(part) || "''"}${part.length < text.length ? "..." : ""}`;
   };
   const isName = argument === (Argument.Name as number);
   let subject = show(unhex((isName ? one.name : one.address) ?? ""));
@@ -376,10 +367,9 @@ const hasPort = ({ port }: HandshakeCase): boolean => port < 0xffff_ffff;
 /** A handshake as a case of the command; how a fake peer replies is its world. */
 function handshakeAsCase(one: HandshakeCase, cut: Cut): Case {
   const port = String(one.port);
-  const address = Buffer.from("\x03\0./peer.sock");
   return makeCase({
     ...{ name: placeOf(one), args: [PEER, port], subject: `${PEER} port ${port}` },
-    target: { scheme: "vsock-mux", family: 3, address, port: one.port },
+    target: { ...unixTarget("vsock-mux", "./peer.sock"), port: one.port },
     code: one.outcome.code,
     world: {
       attempts: [{ reply: cutReply(unhex(one.answer), cut), end: one.end }],
@@ -419,7 +409,7 @@ describeBuild("simulated", () => {
       return { exit: outcome.exit, sent, consumed: connection?.taken };
     },
     expected: ({ sent, outcome }) => ({
-      exit: Math.floor(outcome.code / CODES_PER_EXIT),
+      exit: exitOf(outcome.code),
       sent: outcome.request.slice(0, 2 * sent),
       consumed: outcome.consumed,
     }),
@@ -507,7 +497,7 @@ function handshakeAsCommand(one: HandshakeCase): CommandCase {
     environment: [],
     stdout: "unix",
     outcome: {
-      exit: Math.floor(code / CODES_PER_EXIT),
+      exit: exitOf(code),
       stderr: done ? "" : Buffer.from(failure).toString("hex"),
       ...{ sent: request, consumed, relayed: null },
       passed: done ? one.answer.slice(2 * consumed) : null,
@@ -553,7 +543,7 @@ for (const { host, every, inTwo } of hosts) {
         checkOutcome(like, outcome);
         // Of a long path only the first bytes are shown.
         const target = unhex(one.outcome.socketAddress ?? "").subarray(2, 52);
-        const connects = `connecting to ${shown(target)}`;
+        const connects = `connecting to ${escapeBytes(target)}`;
         const says = outcome.stderr.toString().includes(connects);
         return { connections: outcome.connections?.length, says };
       },
