@@ -22,7 +22,7 @@ import { parseArgs } from "node:util";
 import fc from "fast-check";
 
 import { hostCases } from "../support/arbitrary";
-import type { HostCase } from "../support/arbitrary";
+import type { HostCase } from "../support/draft";
 import { checkOutcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { ensureTools } from "../support/tools";

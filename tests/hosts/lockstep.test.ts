@@ -8,7 +8,7 @@ import path from "node:path";
 import { before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
-import type { HostCase } from "../support/arbitrary";
+import type { HostCase } from "../support/draft";
 import { makeCase, unixTarget } from "../support/case";
 import { loadVsock, runInGuest } from "../support/guest";
 import { exitStatuses } from "../support/oracle";

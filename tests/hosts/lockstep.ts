@@ -4,7 +4,7 @@
 import path from "node:path";
 
 import { ABSTRACT_NAME } from "../support/arbitrary";
-import type { HostCase } from "../support/arbitrary";
+import type { HostCase } from "../support/draft";
 import type { Attempt, Bytes, Relay } from "../support/case";
 import { LineProcess } from "../support/line-process";
 import type { Outcome } from "../support/outcome";

@@ -1,7 +1,7 @@
 // The cases that both hosts play with AF_VSOCK, in the guest.
 
 import { Code } from "../../assembly/codes";
-import type { HostCase } from "../support/arbitrary";
+import type { HostCase } from "../support/draft";
 import { makeCase, vsockTarget } from "../support/case";
 import type { Case, Stdin, World } from "../support/case";
 

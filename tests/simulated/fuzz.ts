@@ -2,12 +2,12 @@
 // the imports return, the outcome passes checkOutcome (support/outcome.ts). And the same world has the
 // same calls twice.
 //
-// fast-check makes the cases (support/arbitrary.ts) and up to three faults in each, and shrinks what
+// fast-check makes the cases (arbitrary.ts) and up to three faults in each, and shrinks what
 // fails. Its seed and path replay it: npm run fuzz -- command --seed N --path PATH
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { simulatedCases } from "../support/arbitrary";
+import { simulatedCases } from "./arbitrary";
 import { checkOutcome } from "../support/outcome";
 import type { Case, PlacedFault } from "../support/case";
 import { faultsOf, inject, lastingFaultsOf, worldText } from "./injections";

@@ -1,102 +1,20 @@
-// Arbitrary cases: command lines with what they ask for, and worlds. `hostCases` can be played by real
-// sockets, too; `simulatedCases` have what only the simulation plays, and faults of imports.
+// What arbitrary cases are about: the address, the peer, the handshake, passing the descriptor, a relay,
+// --wait. `hostCases` can be played by real sockets, too; tests/simulated/arbitrary.ts has more.
 
 import fc from "fast-check";
 
 import { Code } from "../../assembly/codes";
-import { makeCase, unixTarget, vsockTarget } from "./case";
-import type { Attempt, Case, Simulation, Stderr, Stdin, Stdout, Target, World } from "./case";
-import { connectCodes, escapeBytes, handshakeCode } from "./oracle";
-
-/** A case, and a number that picks one of the forms that its world can take (lockstep.ts). */
-export interface HostCase extends Case {
-  form: number;
-}
-
-/** A case without its command line. Text is latin1 here, so that a path can have any byte. */
-interface Draft extends Omit<Partial<Case>, "args" | "environment"> {
-  /** Each with its value, if any. */
-  options?: Option[];
-  /** ADDRESS, PORT and NAME. */
-  words?: string[];
-  term?: string;
-}
-type Option = [name: string] | [name: string, value: string];
-
-/** Merges drafts: later fields win, options add up. */
-function merge(...drafts: Draft[]): Draft {
-  const options = drafts.flatMap((draft) => draft.options ?? []);
-  const world = Object.assign({}, ...drafts.map((draft) => draft.world)) as World;
-  return { ...(Object.assign({}, ...drafts) as Draft), options, world };
-}
-
-/** True in about `percent` of a hundred values; shrinks to false. */
-const chance = (percent: number): fc.Arbitrary<boolean> =>
-  fc.nat(99).map((value) => value >= 100 - percent);
-const oneOf = fc.constantFrom;
-
-// ---- the command line
-
-const escape = (text: string): string => escapeBytes(Buffer.from(text, "latin1"));
-
-/** How an option is written. */
-const style = fc.record({ isJoined: fc.boolean(), inVariable: chance(30), quotes: fc.nat(2) });
-
-/** A word in SSH_VSOCK_PROXY_OPTIONS. */
-function quote(word: string, quotes: number): string {
-  if (quotes === 0 && !word.includes("'")) return `'${word}'`;
-  if (quotes <= 1 || word === "") return `"${word.replaceAll(/[\\"]/g, "\\$&")}"`;
-  return word.replaceAll(/[^\w./=-]/g, "\\$&");
-}
-
-/** How a draft becomes a command line and a variable. */
-const how = fc.record({
-  styles: fc.array(style, { minLength: 8, maxLength: 8 }),
-  hasVariable: chance(10),
-  space: oneOf(" ", "  ", "\t", "\n"),
-  hasDashes: chance(10),
-  form: fc.nat(5),
-});
-type How = typeof how extends fc.Arbitrary<infer T> ? T : never;
-
-const OPTIONS = "SSH_VSOCK_PROXY_OPTIONS";
-
-function finish({ options = [], words = [], term, ...rest }: Draft, how: How): HostCase {
-  const inVariable: string[] = [];
-  const args: string[] = [];
-  const draft = { ...rest };
-  options.forEach(([name, value], i) => {
-    const { isJoined, inVariable: moves, quotes } = how.styles[i] as How["styles"][number];
-    const option = value === undefined ? [name] : isJoined ? [`${name}=${value}`] : [name, value];
-    if (moves) inVariable.push(...option.map((word) => quote(word, quotes)));
-    else args.push(...option);
-    const place = moves ? `${OPTIONS}: ` : "";
-    if (draft.log?.path === value)
-      draft.log = { path: value ?? "", subject: place + (value ?? "") };
-    // A wrong option is what the failure names.
-    if (draft.subject !== name) return;
-    draft.subject = place + escape(name);
-    if (moves && typeof draft.code === "string") draft.code = Code.NotForVariable;
-  });
-  if (how.hasDashes) args.push("--");
-  const environment = term === undefined ? [] : [`TERM=${term}`];
-  if (inVariable.length > 0 || how.hasVariable) {
-    environment.push(`${OPTIONS}=${inVariable.join(how.space)}`);
-  }
-  const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
-  return {
-    ...makeCase({ name: "lock-step", ...draft }),
-    args: [...args, ...words].map(bytes),
-    environment: environment.map(bytes),
-    form: how.form,
-  };
-}
+import { unixTarget, vsockTarget } from "./case";
+import type { Attempt, Case, Stderr, Stdin, Target, World } from "./case";
+import { chance, escape, finish, how, merge, oneOf } from "./draft";
+import type { Draft, HostCase, Option } from "./draft";
+import { connectCodes, handshakeCode } from "./oracle";
 
 const folders = ["./", "./run/", "./with space/", "./\xff\xfe/", `./${"d".repeat(150)}/`];
 const forms = ["plain", "plain", "plain", "percent", "name", "other"] as const;
 
 /** An address that leads to a socket in the run's directory, or to an abstract one. */
-function address(scheme: "unix" | "vsock-mux"): fc.Arbitrary<Draft> {
+export function address(scheme: "unix" | "vsock-mux"): fc.Arbitrary<Draft> {
   const port = oneOf(undefined, "22", "0", "1024", "4294967294");
   return fc
     .record({ folder: fc.oneof(fc.constant("./"), oneOf(...folders)), port, form: oneOf(...forms) })
@@ -152,7 +70,7 @@ function timeout(ms: number): Draft {
 }
 
 /** What does not concern the connection. */
-const noise: fc.Arbitrary<Draft> = fc
+export const noise: fc.Arbitrary<Draft> = fc
   .record({
     verbose: chance(25),
     log: chance(15),
@@ -374,7 +292,7 @@ function segments(text: string): fc.Arbitrary<Buffer[]> {
 }
 
 /** One attempt at a multiplexer, and its result. */
-const exchange: fc.Arbitrary<{ attempt: Attempt; code: Code }> = fc.oneof(
+export const exchange: fc.Arbitrary<{ attempt: Attempt; code: Code }> = fc.oneof(
   {
     weight: 8,
     arbitrary: fc
@@ -566,7 +484,7 @@ const boots: fc.Arbitrary<Draft> = fc
     });
   });
 
-const subjects = fc.oneof(
+export const subjects = fc.oneof(
   { weight: 32, arbitrary: handshake },
   { weight: 15, arbitrary: unreachable },
   { weight: 12, arbitrary: fdPassing },
@@ -585,129 +503,4 @@ export const hostCases: fc.Arbitrary<HostCase> = fc
     // A terminal's buffer has room for a few lines; -v would repeat an address of 4 KiB.
     const isLong = world.stderr === "terminal" || (words[0] ?? "").length > 1000;
     return finish(isLong || draft.log !== undefined ? draft : merge(noise, draft), how);
-  });
-
-// ---- what only the simulation plays
-
-const times: [string, number][] = [
-  ["1ms", 1],
-  ["49ms", 49],
-  ["50ms", 50],
-  ["51ms", 51],
-  ["999ms", 999],
-  ["1s", 1000],
-  ["2", 2000],
-  ["3s", 3000],
-  ["11", 11_000],
-  ["30s", 30_000],
-];
-const limits: fc.Arbitrary<Draft> = fc
-  .tuple(fc.option(oneOf(...times)), fc.option(oneOf(["0", 0] as [string, number], ...times)))
-  .map(([timeout, wait]) =>
-    merge(
-      timeout === null ? {} : { options: [["--timeout", timeout[0]]], timeoutMs: timeout[1] },
-      wait === null ? {} : { options: [["--wait", wait[0]]], waitMs: wait[1] },
-    ),
-  );
-
-const cids: [string, number][] = [
-  ["3", 3],
-  ["4294967294", 4294967294],
-  ["hypervisor", 0],
-  ["local", 1],
-  ["host", 2],
-];
-const vsockAddress: fc.Arbitrary<Draft> = fc
-  .tuple(oneOf(...cids), oneOf(undefined, "0", "2222", "4294967294"), oneOf("/", "%"))
-  .map(([[cid, number], port, separator]) => {
-    const word = `vsock${separator}${cid}`;
-    return {
-      words: [word, ...(port === undefined ? [] : [port])],
-      subject: `${word} port ${port ?? 22}`,
-      target: vsockTarget(number, Number(port ?? 22)),
-    };
-  });
-
-const anyAttempt: fc.Arbitrary<Attempt> = fc.oneof(
-  oneOf(...new Set(Object.values(connectCodes).flatMap((table) => Object.keys(table)))).map(
-    (connect) => ({ connect }),
-  ),
-  exchange.map(({ attempt }) => attempt),
-  oneOf<Attempt[]>({ takes: "deadline" }, { takes: 1500 }, { reply: ["OK 7\n"] }),
-);
-
-/** Any attempts, at any address. The calls alone say what the result has to be. */
-const meets: fc.Arbitrary<Draft> = fc
-  .record({
-    draft: fc.oneof(address("unix"), address("vsock-mux"), vsockAddress),
-    limits,
-    attempts: fc.array(anyAttempt, { minLength: 1, maxLength: 4 }),
-    mode: oneOf<Draft[]>(
-      {},
-      { options: [["--stdio"]], mode: "stdio" },
-      { options: [["--fdpass"]], mode: "fdpass" },
-    ),
-    stdout: oneOf<Stdout[]>("unix", "full unix", "unix without reader", "vsock", "pipe", "closed"),
-    terminal: fc.option(oneOf("xterm", "dumb", "")),
-  })
-  .map(({ draft, limits, attempts, mode, stdout, terminal }) =>
-    merge(draft, limits, mode, {
-      world: { attempts, stdout, ...(terminal !== null && { stderr: "terminal" }) },
-      ...(terminal !== null && { term: terminal }),
-    }),
-  );
-
-/** Peers and clocks that no real host has. */
-const simulation: fc.Arbitrary<Simulation> = fc.oneof(
-  { weight: 10, arbitrary: fc.constant({}) },
-  fc.oneof(fc.integer({ min: 1, max: 60 })).map((writeTakes) => ({ writeTakes })),
-  fc.nat(14).map((recvGives) => ({ recvGives })),
-  fc.nat(19).map((sendTakes) => ({ sendTakes })),
-  fc.constant({ peerIsStuck: true }),
-  fc.constant({ stalls: true }),
-  fc.nat(3000).map((clientSpeaksMs) => ({ clientSpeaksMs })),
-  fc.bigInt({ min: 0n, max: 2n ** 63n }).map((clockNs) => ({ clockNs })),
-  fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map((wallNs) => ({ wallNs })),
-);
-
-/** With 30 s in place of minutes and days, which would be too many calls. */
-function shortened(draft: Draft): Draft {
-  const { options = [], timeoutMs = 5000, waitMs = 0 } = draft;
-  const ms: Partial<Record<string, number>> = { "--timeout": timeoutMs, "--wait": waitMs };
-  return {
-    ...draft,
-    options: options.map(([name, value]): Option => {
-      if (value === undefined) return [name];
-      return [name, (ms[name] ?? 0) > 30_000 ? "30s" : value];
-    }),
-    timeoutMs: Math.min(timeoutMs, 30_000),
-    waitMs: Math.min(waitMs, 30_000),
-  };
-}
-
-export const simulatedCases: fc.Arbitrary<Case> = fc
-  .record({
-    draft: fc.oneof({ weight: 2, arbitrary: subjects }, { weight: 1, arbitrary: meets }),
-    noise,
-    how,
-    simulation,
-    exitMs: fc.option(fc.nat(5000), { freq: 10 }),
-  })
-  .map(({ draft, noise, how, simulation, exitMs }) => {
-    const one = finish(shortened(draft.log === undefined ? merge(noise, draft) : draft), how);
-    const { world } = one;
-    const result: Case = {
-      ...one,
-      world: {
-        ...world,
-        ...(exitMs !== null && { clientExits: { ms: exitMs } }),
-        simulation: { ...world.simulation, ...simulation },
-      },
-    };
-    const changes = exitMs !== null || Object.keys(simulation).length > 0;
-    // What makes connecting or the log fail does so before there is a peer.
-    if (changes && typeof result.code === "number" && result.target !== undefined) {
-      delete result.code;
-    }
-    return result;
   });
