@@ -14,27 +14,20 @@ import {
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { after, before, describe, it } from "node:test";
+import { before, describe, it } from "node:test";
 import loadWabt from "wabt";
 
-import { ensureTools, tool } from "../support/tools";
+import { tool } from "../support/tools";
 import { listen } from "../support/listener";
-import type { Listener } from "../support/listener";
-import { startMultiplexer } from "../support/multiplexer-client";
-import type { Multiplexer } from "../support/multiplexer-client";
 import { fakeSsh } from "../support/fake-ssh";
-import type { FakeSshOptions } from "../support/fake-ssh";
 import { root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
-import { documentedCalls, tracedCalls } from "../support/system-calls";
+import { documentedCalls } from "../support/system-calls";
 import { translate } from "../support/wasm2c";
 
 const program = path.join(root, "dist/ssh-vsock-proxy");
 
 const folder = makeFolder("standalone");
-before(() => {
-  ensureTools(["cc", "strace", "prlimit", "aarch64-linux-gnu-gcc", "qemu-aarch64"]);
-});
 
 /** Runs scripts/build-standalone.mjs. */
 function build(args: string[], env: NodeJS.ProcessEnv = {}) {
@@ -187,108 +180,12 @@ for (const [processor, { file, emulator, compiler, objdump, number, call }] of O
   });
 }
 
-describe("the system calls of the standalone executable", { timeout: 300_000 }, () => {
-  let listener: Listener;
-  let multiplexer: Multiplexer;
-  before(async () => {
-    listener = await listen(path.join(folder, "s"));
-    multiplexer = await startMultiplexer(path.join(folder, "s"));
-  });
-  after(async () => {
-    await multiplexer.close();
-    await listener.close();
-  });
-
-  const far = (): string => path.join(folder, "d".repeat(200), "s");
-  const cases: Record<string, () => { args: string[]; exit: number }> = {
-    "unix/": () => ({ args: [`unix${folder}/s`, "22"], exit: 0 }),
-    "unix/, a long path": () => ({ args: [`unix${far()}`], exit: 68 }),
-    "unix/, a file": () => ({ args: [`unix${program}`], exit: 68 }),
-    "unix-abstract/": () => ({ args: ["unix-abstract/nobody"], exit: 69 }),
-    ".host": () => ({ args: ["--host-socket", `${folder}/s`, ".host"], exit: 0 }),
-    "vsock-mux/": () => ({ args: [`vsock-mux${multiplexer.socket("firecracker")}`], exit: 0 }),
-    "-v": () => ({ args: ["-v", `unix${folder}/s`], exit: 0 }),
-    "--help": () => ({ args: ["--help"], exit: 0 }),
-    "arguments that need more memory": () => ({
-      args: [...Array<string>(20_000).fill("--timeout=5s"), `unix${folder}/s`],
-      exit: 0,
-    }),
-  };
-  for (const [what, make] of Object.entries(cases)) {
-    it(`${what}: only documented calls`, async () => {
-      const { args, exit } = make();
-      const log = path.join(folder, "strace");
-      const strace = [tool("strace"), "-f", "-qq", "-o", log];
-      const outcome = await fakeSsh([...strace, program, ...args]);
-      assert.equal(outcome.exit, exit, outcome.stderr);
-      const [first, ...calls] = tracedCalls(log);
-      assert.equal(first, "execve");
-      assert.ok(calls.includes("exit_group"));
-      assert.deepEqual(
-        calls.filter((name) => !documentedCalls().includes(name)),
-        [],
-      );
-    });
-  }
-
-  // The two ways through the relay: splice alone; a pipe of its own and a buffer.
-  const relays: Record<string, string> = {
-    "relay between pipes": ": | strace | cat",
-    "relay from a file to a file": 'strace <"$0" >"$1/output"',
-  };
-  for (const [what, line] of Object.entries(relays)) {
-    it(`${what}: only documented calls`, () => {
-      const log = path.join(folder, "strace");
-      const words = `"$2" -f -qq -o "$1/strace" "$0" --stdio --log-file "$1/log" "unix$1/s"`;
-      const script = line.replace("strace", words);
-      const arguments_ = ["-c", script, program, folder, tool("strace")];
-      const options = { encoding: "latin1", timeout: 60_000 } as const;
-      const { status, stderr } = spawnSync("/bin/sh", arguments_, options);
-      assert.deepEqual([status, stderr], [0, ""]);
-      const calls = tracedCalls(log).slice(1);
-      assert.ok(calls.includes("splice") && calls.includes("getpid"), calls.join());
-      assert.deepEqual(
-        calls.filter((name) => !documentedCalls().includes(name)),
-        [],
-      );
-    });
-  }
-});
-
 describe("the standalone executable at a limit", { timeout: 300_000 }, () => {
-  const limited = (limits: string[], args: string[], options?: FakeSshOptions) =>
-    fakeSsh([tool("prlimit"), ...limits, program, ...args], options);
-  const fails = (outcome: Awaited<ReturnType<typeof fakeSsh>>, reason: RegExp) => {
-    const { exit, signal, bytes, stderr } = outcome;
-    assert.deepEqual({ exit, signal, bytes }, { exit: 71, signal: null, bytes: 0 }, stderr);
-    assert.match(stderr, /^ssh-vsock-proxy: [^\n]*\n$/);
-    assert.match(stderr, reason);
-  };
-
-  it("passes the descriptor within 64 MiB of address space", async () => {
-    const listener = await listen(path.join(folder, "near"));
-    try {
-      const outcome = await limited(["--as=67108864"], [`unix${folder}/near`]);
-      assert.deepEqual([outcome.exit, outcome.fds], [0, 1], outcome.stderr);
-    } finally {
-      await listener.close();
-    }
-  });
-  it("reports that memory is exhausted by the arguments", async () => {
-    const args = Array<string>(15).fill("x".repeat(120_000));
-    fails(await limited(["--as=3000000"], args), /out of memory/);
-  });
-  it("reports too many open files", async () => {
-    fails(await limited(["--nofile=3"], [`unix${folder}/none`]), /too many open files/);
-  });
-  it("reports the same for the second file that a long path needs", async () => {
-    const address = `unix${folder}/${"d".repeat(200)}/s`;
-    fails(await limited(["--nofile=4"], [address]), /too many open files/);
-  });
   it("runs in a 16 KiB stack, long paths included", async () => {
     const address = `unix${folder}/${"d".repeat(200)}/s`;
     // The environment is on the stack too, and the kernel leaves up to 8 KiB of it empty.
-    const { exit, signal, stderr } = await limited(["--stack=16384"], [address], { env: {} });
+    const command = [tool("prlimit"), "--stack=16384", program, address];
+    const { exit, signal, stderr } = await fakeSsh(command, { env: {} });
     assert.deepEqual({ exit, signal }, { exit: 68, signal: null }, stderr);
   });
   it("keeps its exit status if stderr's file is at its size limit", () => {

@@ -24,7 +24,7 @@ import { loadVsock, runInGuest } from "../support/guest";
 import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { runProgram, shellQuote } from "../support/sshd";
-import { ensureTools, tool } from "../support/tools";
+import { tool } from "../support/tools";
 
 const page = readPage(path.join(root, "docs/clients.md"));
 
@@ -35,14 +35,7 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
   const site = new ClientSite(alias);
   const machines = all ? [site.asWritten, site.asUnix] : [site.asWritten];
 
-  before(async () => {
-    ensureTools([
-      ...["ssh", "scp", "sftp", "ssh-keygen", "ssh-add", "ssh-agent", "sshd", "rsync", "git"],
-      ...["sshfs", "fusermount3", "socat", "ansible", "plink", "pscp", "puttygen", "dbclient"],
-      ...["dropbearconvert", "python3", "paramiko", "libssh", "cc"],
-    ]);
-    await site.start();
-  });
+  before(() => site.start());
   after(() => site.close());
 
   it("docs/20-ssh-vsock-proxy.conf is the configuration of the page", () => {

@@ -8,7 +8,6 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
-import { ensureTools } from "../support/tools";
 import { loadVsock, runInGuest } from "../support/guest";
 import { compile } from "../support/compile";
 import { checkFakeSsh, parseOutcome } from "../support/fake-ssh";
@@ -16,7 +15,7 @@ import type { FakeSshOutcome } from "../support/fake-ssh";
 import { all, proxyCommand } from "../support/proxy";
 import { proxyCommandLine, shellQuote, startSshd } from "../support/sshd";
 import type { Sshd } from "../support/sshd";
-import { documentedCalls, tracedCalls } from "../support/system-calls";
+import { documentedCalls } from "../support/system-calls";
 
 const standalone = process.env["PROXY_HOST"] === "standalone";
 const AF_VSOCK = 40;
@@ -191,7 +190,6 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
   const cleanUps: (() => Promise<void>)[] = [];
 
   before(async () => {
-    ensureTools(["ssh", "sshd", "scp", "ssh-keygen", "socat", "chrt", "python3"]);
     sshd = await startSshd(proxyCommand());
     cleanUps.push(() => sshd.close());
     await mkdir(path.join(sshd.folder, "facts"));
@@ -307,7 +305,9 @@ describe("AF_VSOCK", { timeout: timeoutMs + 60_000 }, () => {
     it("makes no system call that docs/standalone.md does not list", async () => {
       const { exit, stderr } = await fact("calls");
       assert.equal(exit, 0, stderr);
-      const [first, ...calls] = tracedCalls(path.join(sshd.folder, "facts/calls.log"));
+      const log = await readFile(path.join(sshd.folder, "facts/calls.log"), "utf8");
+      const names = log.matchAll(/^\d+ +(\w+)\(/gm);
+      const [first, ...calls] = Array.from(names, ([, name = ""]) => name);
       assert.deepEqual([first, calls.at(-1)], ["execve", "exit_group"]);
       assert.deepEqual(
         calls.filter((name) => !documentedCalls().includes(name)),

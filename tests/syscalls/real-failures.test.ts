@@ -11,7 +11,7 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { ensureTools, tool } from "../support/tools";
+import { tool } from "../support/tools";
 import { greeting, listen } from "../support/listener";
 import { makePipe } from "../support/pipes";
 import { fakeSsh } from "../support/fake-ssh";
@@ -25,7 +25,6 @@ const group = { concurrency: 4, timeout: 300_000 };
 
 let peers: Peers;
 before(async () => {
-  ensureTools(["cc", "python3", "strace", "prlimit"]);
   peers = await startPeers();
 });
 after(() => peers.close());
@@ -342,36 +341,14 @@ describe("a peer that is killed", group, () => {
 });
 
 describe("a client that is killed", group, () => {
-  const gone = /nobody waits for the connection any more/;
-  it("before the descriptor is passed: 71", async () => {
-    failed(await fakeSsh([program, `unix${peers.folder}/s`], { gone: true }), 71, gone);
-  });
-  it("between two attempts: 71, long before the end of --wait", async () => {
-    const args = ["--fdpass", "--wait=20m", `unix${peers.folder}/absent`];
-    // Node's pipes are pairs of unix stream sockets.
-    const { child, ended, waitsIn } = launch(args, "ignore", "pipe");
-    await waitsIn(PPOLL);
-    child.stdout?.destroy();
-    failed(await ended, 71, gone);
-  });
   it("while a multiplexer is silent: 71 when that attempt is over", async () => {
     const args = ["--fdpass", "--wait=20m", "--timeout=500ms", silence()];
     const since = performance.now();
     const { child, ended, waitsIn } = launch(args, "ignore", "pipe");
     await waitsIn(PPOLL);
     child.stdout?.destroy();
-    failed(await ended, 71, gone);
+    failed(await ended, 71, /nobody waits for the connection any more/);
     assert.ok(performance.now() - since >= 500);
-  });
-  it("while passing the descriptor waits for room: 71", async () => {
-    const args = ["--fdpass", `unix${peers.folder}/s`];
-    failed(await fakeSsh([program, ...args], { gone: true, hold: "blocked" }), 71, gone);
-  });
-  it("between two attempts of a relay: 71", async () => {
-    const relay = startRelay(["--wait=20m", `unix${peers.folder}/absent`]);
-    await relay.waitsIn(PPOLL);
-    relay.exitClient();
-    failed(await relay.ended, 71, gone);
   });
   it("during a relay, with nothing left to be passed on: 0", async () => {
     const relay = startRelay([`unix${peers.folder}/s`]);
@@ -379,12 +356,5 @@ describe("a client that is killed", group, () => {
     await relay.waitsIn(PPOLL);
     relay.exitClient();
     assert.deepEqual(await relay.ended, { exit: 0, signal: null, stderr: "" });
-  });
-  it("the reader of a relay's output alone: 71", async () => {
-    const relay = startRelay([`unix${peers.folder}/s`]);
-    await Promise.race([once(relay.stdout, "data"), relay.ended]);
-    relay.stdout.destroy();
-    failed(await relay.ended, 71, /nobody reads standard output any more\n$/);
-    relay.stdin.destroy();
   });
 });

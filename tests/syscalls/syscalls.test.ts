@@ -10,7 +10,6 @@ import { after, before, describe, it } from "node:test";
 
 import { all } from "../support/proxy";
 import { documentedCalls } from "../support/system-calls";
-import { ensureTools } from "../support/tools";
 import { errorsOf, listedCalls } from "./errnos";
 import { attempt, replay } from "./run";
 import type { Attempt } from "./run";
@@ -31,7 +30,6 @@ let missed = 0;
 const seen = new Set<string>();
 
 before(async () => {
-  ensureTools(["cc", "strace"]);
   peers = await startPeers();
 });
 after(async () => {
