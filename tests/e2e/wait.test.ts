@@ -24,15 +24,13 @@ import { promisify } from "node:util";
 
 import { Code } from "../../assembly/codes";
 import { checkFakeSsh, fakeSsh } from "../support/fake-ssh";
-import { messages } from "../support/messages";
+import { messageOf } from "../support/messages";
 import { makePipe } from "../support/pipes";
 import { cpuTicks } from "../support/processors";
 import { proxyCommand, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { tool } from "../support/tools";
 import { Screen } from "../support/vt";
-
-const message = (code: Code): string => messages.get(code) as string;
 
 const OK = "OK 1073741824\n";
 const BANNER = "SSH-2.0-a-machine\r\n";
@@ -203,7 +201,7 @@ describe("--wait for a machine that boots", { timeout: 600_000 }, () => {
       // A failure is reported where it is awaited.
       for (const promise of [banner, end]) promise.catch(() => undefined);
       const logged = (code: Code): number =>
-        readLog(log, address).filter(({ what }) => what === message(code)).length;
+        readLog(log, address).filter(({ what }) => what === messageOf(code)).length;
 
       await until("an attempt without a file", () => logged(Code.NoSocket) >= 2);
       await machine.bind();
@@ -240,12 +238,12 @@ describe("--wait for a machine that boots", { timeout: 600_000 }, () => {
       // Each connection is in the log, and one succeeded.
       assert.equal(logged(Code.RequestSent), machine.connections.length);
       const said = readLog(log, address).map(({ what }) => what);
-      assert.equal(said.filter((what) => what.startsWith(message(Code.ReplyReceived))).length, 1);
+      assert.equal(said.filter((what) => what.startsWith(messageOf(Code.ReplyReceived))).length, 1);
     });
   }
 
   /** The causes of the stages, in their order. */
-  const whats = [Code.NoSocket, Code.Refused, Code.ReplyTimeout, Code.EndOfFile].map(message);
+  const whats = [Code.NoSocket, Code.Refused, Code.ReplyTimeout, Code.EndOfFile].map(messageOf);
 
   it("fails when --wait is over, with the last cause", async (t) => {
     const machine = new FakeMonitor(t);
@@ -321,7 +319,7 @@ describe("Ctrl-C during --wait", { timeout: 300_000 }, () => {
     const last = output.split("waiting for ").at(-1) ?? "";
     assert.ok(last.startsWith(`${address} port 22, `), last);
     assert.match(last, /^[^\x1b]* s of 60\.0 s: [^\x1b]*\x1b\[\?7h\r\n(\^C)?(\r\n)?$/);
-    assert.ok(last.includes(`: ${message(says)}\x1b`), last);
+    assert.ok(last.includes(`: ${messageOf(says)}\x1b`), last);
   }
 
   it("between two attempts", async (t) => {
@@ -369,7 +367,7 @@ describe("client exit during --wait", { timeout: 300_000 }, () => {
     assert.deepEqual(await ended, [71, null], stderr);
     const last = stderr.slice(seen).split("\n");
     assert.equal(last.filter((line) => line.includes(" connecting to ")).length, attempts);
-    assert.ok(last.at(-2)?.endsWith(`: ${message(Code.ClientGone)}`), last.at(-2));
+    assert.ok(last.at(-2)?.endsWith(`: ${messageOf(Code.ClientGone)}`), last.at(-2));
   }
 
   it("ssh that waits for a descriptor", async () => {

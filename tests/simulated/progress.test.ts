@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import type { Attempt, World } from "../support/case";
-import { messages } from "../support/messages";
+import { messageOf } from "../support/messages";
 import { Screen } from "../support/vt";
 import { callsOf, simulate } from "./world";
 import type { SimulatedOutcome } from "./world";
@@ -19,8 +19,6 @@ const UP = "\x1b[A\r";
 const mux = ["vsock-mux/m", "22"];
 const absent: World = { attempts: [{ connect: "NOENT" }] };
 const late: Attempt = { takes: "deadline" };
-const message = (code: Code): string => messages.get(code) ?? assert.fail(`${code}`);
-
 const attemptsOf = (outcome: SimulatedOutcome): number[] =>
   callsOf(outcome, "sock_connect").map(({ at }) => at);
 
@@ -74,7 +72,7 @@ const lastLine = ({ stderr }: SimulatedOutcome): string =>
 describe("progress on a terminal", () => {
   const progress = (subject: string, at: number, wait: string, code: Code): string =>
     `ssh-vsock-proxy: waiting for ${subject}, ${Math.floor(at / SECOND)}.` +
-    `${Math.floor(at / (SECOND / 10)) % 10} s of ${wait} s: ${message(code)}`;
+    `${Math.floor(at / (SECOND / 10)) % 10} s of ${wait} s: ${messageOf(code)}`;
 
   it("says what it waits for, why and how long, from the first failure on", () => {
     const world = { attempts: [{ connect: "NODEV" }] };

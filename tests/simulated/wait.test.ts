@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import type { Attempt, World } from "../support/case";
-import { messages } from "../support/messages";
+import { messageOf } from "../support/messages";
 import { exitOf } from "../support/oracle";
 import { callsOf, simulate } from "./world";
 import type { SimulatedOutcome } from "./world";
@@ -17,8 +17,6 @@ const SECOND = 1000 * MS;
 
 const mux = ["vsock-mux/m", "22"];
 const absent: World = { attempts: [{ connect: "NOENT" }] };
-const message = (code: Code): string => messages.get(code) ?? assert.fail(`${code}`);
-
 /** When attempts are made, in milliseconds. */
 const attemptsOf = (outcome: SimulatedOutcome): number[] =>
   callsOf(outcome, "sock_connect").map(({ at }) => at / MS);
@@ -30,7 +28,7 @@ const deadlinesOf = (outcome: SimulatedOutcome): number[] =>
 function failsAfter(outcome: SimulatedOutcome, subject: string, code: Code, seconds: string): void {
   assert.equal(
     outcome.stderr.toString(),
-    `ssh-vsock-proxy: ${subject}: gave up after ${seconds} s: ${message(code)}\n`,
+    `ssh-vsock-proxy: ${subject}: gave up after ${seconds} s: ${messageOf(code)}\n`,
   );
   assert.equal(outcome.exit, exitOf(code));
 }
@@ -149,8 +147,8 @@ describe("attempts", () => {
       .map((line) => line.replace(/^ssh-vsock-proxy: vsock-mux\/m port 22: /, ""))
       .filter((line) => !line.includes(": connecting to /m, for at most "));
     const failed = (ms: string, code: Code, pause: string): string =>
-      `${ms}.000 ms: ${message(code)}; again in ${pause}.000 ms`;
-    const asked = (ms: string): string => `${ms}.000 ms: ${message(Code.RequestSent)}`;
+      `${ms}.000 ms: ${messageOf(code)}; again in ${pause}.000 ms`;
+    const asked = (ms: string): string => `${ms}.000 ms: ${messageOf(Code.RequestSent)}`;
     assert.deepEqual(steps, [
       failed("0", Code.NoSocket, "50"),
       failed("50", Code.NoSocket, "100"),
@@ -160,8 +158,8 @@ describe("attempts", () => {
       asked("1250"),
       failed("1260", Code.EndOfFile, "800"),
       asked("2060"),
-      `2070.000 ms: ${message(Code.ReplyReceived)} 1073741824`,
-      `2070.000 ms: ${message(Code.FdPassed)}`,
+      `2070.000 ms: ${messageOf(Code.ReplyReceived)} 1073741824`,
+      `2070.000 ms: ${messageOf(Code.FdPassed)}`,
     ]);
   });
 });

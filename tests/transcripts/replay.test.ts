@@ -35,7 +35,7 @@ import { makeCase, unixTarget } from "../support/case";
 import type { Case, Target } from "../support/case";
 import { Peers } from "./fake-peer";
 import type { PeerOutcome } from "./fake-peer";
-import { messages } from "../support/messages";
+import { messageOf } from "../support/messages";
 import { escapeBytes, exitOf } from "../support/oracle";
 import { checkOutcome } from "../support/outcome";
 import { all, root } from "../support/proxy";
@@ -490,7 +490,7 @@ function commandAsCase(one: CommandCase, cut: Cut): Case {
 function handshakeAsCommand(one: HandshakeCase): CommandCase {
   const { code, consumed, request } = one.outcome;
   const done = code === (Code.Done as number);
-  const failure = `ssh-vsock-proxy: ${PEER} port ${one.port}: ${messages.get(code)}\n`;
+  const stderr = done ? "" : `ssh-vsock-proxy: ${PEER} port ${one.port}: ${messageOf(code)}\n`;
   return {
     ...one,
     arguments: [PEER, String(one.port)].map((word) => Buffer.from(word).toString("hex")),
@@ -498,7 +498,7 @@ function handshakeAsCommand(one: HandshakeCase): CommandCase {
     stdout: "unix",
     outcome: {
       exit: exitOf(code),
-      stderr: done ? "" : Buffer.from(failure).toString("hex"),
+      stderr: Buffer.from(stderr).toString("hex"),
       ...{ sent: request, consumed, relayed: null },
       passed: done ? one.answer.slice(2 * consumed) : null,
     },
