@@ -4,7 +4,7 @@ import { inChild } from "./shim";
 
 describe("environ_sizes_get, environ_get", () => {
   it("return the first of each allowed variable, and no other", async () => {
-    // Set by the child: what starts the tests clears the environment (support/environment.ts).
+    // Set by the child: support/proxy.ts clears the variable for its importers.
     const script = (variables: Record<string, string>) => `
       Object.assign(process.env, ${JSON.stringify(variables)});
       const it = new Program();

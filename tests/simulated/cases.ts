@@ -141,7 +141,8 @@ add("no-environment", unix, { environment: [] });
 add("other-variables", unix, { environment: ["OTHER=x", "TERM=", `LARGE=${"x".repeat(70_000)}`] });
 
 // What stderr shows of bytes that are not printable UTF-8, and of some that are.
-const odd = "/\x7f\xc3x\xe0\x80\xaf\xf0\x9f\x98\x80\xf3\xa0\x81\x81\xf0\x80\x80\x80\xf5\x80\xe6\x97";
+const odd =
+  "/\x7f\xc3x\xe0\x80\xaf\xf0\x9f\x98\x80\xf3\xa0\x81\x81\xf0\x80\x80\x80\xf5\x80\xe6\x97";
 const oddSubject =
   "unix/\\x7f\\xc3x\\xe0\\x80\\xaf😀\\xf3\\xa0\\x81\\x81\\xf0\\x80\\x80\\x80\\xf5\\x80\\xe6\\x97";
 add("odd-bytes", unixScheme("unix", Buffer.from(`unix${odd}`, "latin1"), odd, oddSubject), {
