@@ -5,7 +5,7 @@
 //   -----------+-------------------------------+----------------------------------------------------
 //   core         address, handshake              14 bytes, the longest OK line (24 bytes)
 //   wasm2c       address, handshake              the same
-//   simulated    address, handshake              8 bytes (11)
+//   simulated    address, handshake              8 bytes (14)
 //   standalone   address, handshake, command     5 bytes (8)
 //   node         address, handshake, command     none
 //
@@ -396,7 +396,7 @@ describeBuild("simulated", () => {
       const length = lengthOf(answer);
       const seen = Math.min(length, OK_LINE_MAX);
       // What is never looked at arrives together with the last of the rest.
-      for (const cut of cutsOf(seen, all ? 11 : 8)) {
+      for (const cut of cutsOf(seen, all ? OK_LINE_MAX : 8)) {
         yield cut.length === 0 ? cut : [...cut.slice(0, -1), (cut.at(-1) ?? 0) + length - seen];
       }
     },
