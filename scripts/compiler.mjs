@@ -42,7 +42,9 @@ export function run(command, args) {
   });
   if (error !== undefined) {
     const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-    throw Object.assign(new Error(`${command}: ${error.message}`), { code });
+    if (code !== "ENOENT" && code !== "EACCES") throw error;
+    // execvp(3) reports EACCES if it finds no such command, and may not search a folder of PATH.
+    throw Object.assign(new Error(`${command}: no such command (${code})`), { code: "ENOENT" });
   }
   if (status !== 0) throw new Error(`${command} exited with ${status}:\n${stdout}${stderr}`);
 }

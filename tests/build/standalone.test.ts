@@ -278,7 +278,7 @@ describe("building the standalone executable", () => {
     const file = path.join(dist, "ssh-vsock-proxy");
     const { status, output } = build(["--optional", "--output", file], { CC: "no-such-compiler" });
     assert.equal(status, 0);
-    assert.match(output, /was not built: no-such-compiler: .*ENOENT/);
+    assert.match(output, /was not built: no-such-compiler: no such command/);
     assert.match(output, /apt-get install -y gcc libc6-dev/);
     const said = spawnSync(file, ["unix/nowhere/s"], { encoding: "utf8" });
     assert.equal(said.status, 68);
