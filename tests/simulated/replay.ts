@@ -38,6 +38,9 @@ export function replay(one: Case): boolean {
       console.log(`stderr ${JSON.stringify(line)}`);
     }
     checkOutcome(one, outcome);
+    for (const { call } of one.world.simulation?.faults ?? []) {
+      if (call > number) throw new Error(`there is no call ${call}`);
+    }
     console.log("\nall checks pass");
     return true;
   } catch (error) {
