@@ -1,4 +1,4 @@
-// A short run of the fuzzer (fuzz.ts), with the same seed each time and with a new one.
+// A short run of the fuzzer (fuzz.ts), with the same seeds each time. `npm run fuzz` takes new ones.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -7,7 +7,7 @@ import { fuzz } from "./fuzz";
 const RUNS = 1000;
 
 describe("the command in arbitrary simulated worlds", () => {
-  for (const seed of [1, Date.now() % 2 ** 31]) {
+  for (const seed of [1, 2]) {
     it(`seed ${seed}`, () => {
       const { failure, runs } = fuzz({ seed, runs: RUNS });
       assert.equal(failure, undefined);
