@@ -81,7 +81,7 @@ const meets: fc.Arbitrary<Draft> = fc
 /** Peers and clocks that no real host has. */
 const simulation: fc.Arbitrary<Simulation> = fc.oneof(
   { weight: 10, arbitrary: fc.constant({}) },
-  fc.oneof(fc.integer({ min: 1, max: 60 })).map((writeTakes) => ({ writeTakes })),
+  fc.integer({ min: 8, max: 60 }).map((writeTakes) => ({ writeTakes })),
   fc.nat(14).map((recvGives) => ({ recvGives })),
   fc.nat(19).map((sendTakes) => ({ sendTakes })),
   fc.constant({ peerIsStuck: true }),

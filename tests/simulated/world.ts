@@ -32,7 +32,7 @@ const MOMENT = 10n * MS;
 const STALL = 2000n * MS;
 export const CLOCK_MAX = 2n ** 64n - 1n;
 /** More calls than any case needs: more of them mean a loop. */
-const CALLS_MAX = 10_000;
+const CALLS_MAX = 100_000;
 /** 2026-11-23T08:15:39.123Z */
 const WALL = 1_795_421_739_123_000_000n;
 const PROCESS = 4711;
