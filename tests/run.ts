@@ -150,7 +150,7 @@ async function main(names: readonly string[]): Promise<boolean> {
   const start = performance.now();
   const jobs = names.length === 0 ? listJobs() : selectJobs(names);
   ensureTools(tools);
-  // tsx runs compiled files that it finds in TMPDIR: nobody else must be able to put them there.
+  // tsx runs compiled files that it finds in TMPDIR: other users must not be able to write there.
   process.env["TMPDIR"] = makeFolder("proxy");
   // Some tests run the proxy as another user, who has to reach the sockets in it.
   chmodSync(process.env["TMPDIR"], 0o711);
