@@ -1,7 +1,8 @@
 // ADDRESS [PORT [NAME]] → a socket address. docs/addresses.md has the grammar.
 //
 // Rules
-// 1. Text is bytes: nothing is decoded, and a path is in the socket address as it was written.
+// 1. Text is bytes: nothing is decoded, and a path is in the socket address as it was written. Our own
+//    words (schemes, `.host`, names of CIDs) have any case.
 // 2. The result is in a record of the caller's, of `ADDRESS_SIZE` bytes, 4-aligned; the text and the
 //    record do not overlap. Nothing is kept between calls.
 // 3. Every text gives a code. After Done all of the record is valid; after a failure `argument`,
@@ -92,14 +93,14 @@ export function parseAddress(
   store<u32>(record, Argument.Address, Field.Argument);
   const end = address + addressLength;
 
-  if (equals(address, addressLength, ".host")) {
+  if (equals(address, addressLength, ".host", true)) {
     store<u32>(record, Scheme.Host, Field.Scheme);
     setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
     return Code.Done;
   }
   let rest = address;
   while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
-  const scheme = rest < end ? 1 + indexOf(SCHEMES, address, rest - address) : 0;
+  const scheme = rest < end ? 1 + indexOf(SCHEMES, address, rest - address, true) : 0;
   if (scheme == 0) return wrong(record, Code.UnknownAddress, 0);
   store<u32>(record, scheme, Field.Scheme);
   const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
@@ -217,7 +218,7 @@ function copyName(
 function parseCid(record: usize, text: usize, at: usize, end: usize): Code {
   const length = end - at;
   if (length == 0) return wrong(record, Code.EmptyCid, at - text);
-  let cid: u64 = indexOf(CIDS, at, length);
+  let cid: u64 = indexOf(CIDS, at, length, true);
   if (cid > LAST_NAMED_CID) {
     cid = decimal(at, end);
     if (cid != TOO_LARGE && (cid == NOT_DECIMAL || decimalEnd != end)) {

@@ -58,14 +58,18 @@ export function inMemory(at: usize, length: usize): bool {
 /**
  * The index of [at, at + length) among `words`, which are separated by spaces.
  *
+ * @param anyCase whether capitals are as good; `words` are in lower case then
  * @returns 0 for the first, and so on; -1 if it is none of them
  */
-export function indexOf(words: string, at: usize, length: usize): i32 {
+export function indexOf(words: string, at: usize, length: usize, anyCase: bool = false): i32 {
   let word = changetype<usize>(words);
   let index = 0;
   while (true) {
     let i: usize = 0;
-    while (i < length && load<u8>(word + i) > SPACE && load<u8>(word + i) == load<u8>(at + i)) i++;
+    for (; i < length && load<u8>(word + i) > SPACE; i++) {
+      const byte = load<u8>(at + i);
+      if (load<u8>(word + i) != (anyCase ? lowerCase(byte) : byte)) break;
+    }
     if (i == length && load<u8>(word + i) <= SPACE) return index;
     while (load<u8>(word) > SPACE) word++;
     if (load<u8>(word++) == 0) return -1;
@@ -74,8 +78,8 @@ export function indexOf(words: string, at: usize, length: usize): i32 {
 }
 
 /** Whether [at, at + length) is equal to `text`, which has no space. */
-export function equals(at: usize, length: usize, text: string): bool {
-  return indexOf(text, at, length) == 0;
+export function equals(at: usize, length: usize, text: string, anyCase: bool = false): bool {
+  return indexOf(text, at, length, anyCase) == 0;
 }
 
 /** A byte in lower case, as OpenSSH converts %h. */

@@ -54,14 +54,17 @@ const number = fc.oneof(
 // The lengths are those around the limits, 107 and 4095.
 const length = fc.oneof(fc.integer({ min: 104, max: 109 }), fc.integer({ min: 4090, max: 4098 }));
 const pathWords = ["/", "%", "%%", ".", "./", "run", "VM.sock", "\0", "\xff", "d".repeat(105)];
-const schemes = ["unix", "unix-abstract", "vsock", "vsock-mux", ".host", "UNIX", "machine", ""];
+const schemes = [
+  ...["unix", "unix-abstract", "vsock", "vsock-mux", ".host", "machine", ""],
+  ...["UNIX", "Unix-Abstract", "VSOCK", "vSock-Mux", ".HOST", "unix\rabstract"],
+];
 
 const address = fc
   .tuple(
     fc.constantFrom(...schemes).map(latin1),
     fc.constantFrom("/", "%", "").map(latin1),
     fc.oneof(
-      text([...pathWords, "hypervisor", "local", "host"]),
+      text([...pathWords, "hypervisor", "local", "host", "HOST"]),
       number.map(latin1),
       length.map((count) => Buffer.alloc(count, "d")),
     ),

@@ -77,18 +77,19 @@ export function modelAddress(input: AddressInput): AddressOutcome {
     text?.toString("latin1"),
   );
   const done = { code: "Done", port: undefined, cid: undefined, fromName: false } as const;
-  if (address === ".host") {
+  if (address.toLowerCase() === ".host") {
     const socketAddress = unixAddress("/run/ssh-unix-local/socket");
     return { ...done, scheme: ".host", socketAddress };
   }
-  const [prefix = "", scheme, separator] =
-    /^(unix|unix-abstract|vsock|vsock-mux)([/%])/.exec(address) ?? [];
-  if (scheme === undefined) return { code: "UnknownAddress", argument: "address", offset: 0 };
+  const [prefix = "", written, separator] =
+    /^(unix|unix-abstract|vsock|vsock-mux)([/%])/i.exec(address) ?? [];
+  if (written === undefined) return { code: "UnknownAddress", argument: "address", offset: 0 };
+  const scheme = written.toLowerCase();
   const rest = address.slice(prefix.length);
   const portNumber = port === undefined ? 22 : modelNumber(port, "Port");
 
   if (scheme === "vsock") {
-    const named = ["hypervisor", "local", "host"].indexOf(rest);
+    const named = ["hypervisor", "local", "host"].indexOf(rest.toLowerCase());
     const cid = named >= 0 ? named : modelNumber(rest, "Cid");
     if (typeof cid === "object") {
       return { ...cid, argument: "address", offset: prefix.length + cid.offset };
@@ -100,10 +101,10 @@ export function modelAddress(input: AddressInput): AddressOutcome {
 
   const lower = name?.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
   const fromName = lower === address;
-  const written = fromName ? (name as string) : address;
+  const taken = fromName ? (name as string) : address;
   const escaped = separator === "%" && !rest.includes("/");
   const isAbstract = scheme === "unix-abstract";
-  const path = modelPath(written.slice(prefix.length), escaped, isAbstract ? "Name" : "Path");
+  const path = modelPath(taken.slice(prefix.length), escaped, isAbstract ? "Name" : "Path");
   if (typeof path === "object") {
     const argument = fromName ? "name" : "address";
     return { ...path, argument, offset: prefix.length + path.offset };
