@@ -30,7 +30,7 @@ import {
   wantedBy,
 } from "../core/handshake";
 import { DONE, Result, connectFailure, failed, handshakeFailure, waitFailure } from "./errors";
-import { receive, send, transferred, waitFor } from "./io";
+import { becameReady, receive, send, transferred, waitFor } from "./io";
 import { addressRecord, handshakeSlot, ioBuffer } from "./memory";
 
 /** The address of the socket's descriptor. */
@@ -86,6 +86,14 @@ export function readReply(until: u64, deadline: u64): Result {
   const expired = error == errno.TIMEDOUT;
   if (error != errno.SUCCESS && !expired) return waitFailure(error);
   error = receive(socket, wantedBy(handshakeSlot), riflags.PEEK);
+  let taken: u32 = 0;
+  if (becameReady && (error == errno.AGAIN || (error == errno.SUCCESS && transferred() == 0))) {
+    // Ready, and nothing to see: an end, or an out-of-band byte (MSG_OOB), which PEEK passes over, and
+    // which keeps the socket ready until a read passes over it. A byte that has come in between is
+    // the handshake's, which wants one at least.
+    error = receive(socket, 1, 0);
+    taken = error == errno.SUCCESS ? transferred() : 0;
+  }
   if (error == errno.AGAIN) {
     if (expired && until == deadline) deadlinePassed(handshakeSlot);
     return DONE;
@@ -97,12 +105,12 @@ export function readReply(until: u64, deadline: u64): Result {
     return DONE;
   }
 
-  let own = parseReply(handshakeSlot, ioBuffer, seen);
-  while (own > 0) {
-    error = receive(socket, own, 0);
+  const own = parseReply(handshakeSlot, ioBuffer, seen);
+  while (taken < own) {
+    error = receive(socket, own - taken, 0);
     if (error != errno.SUCCESS) return handshakeFailure(error, RECEIVE);
     if (transferred() == 0) return failed(Code.EndWithinLine);
-    own -= transferred();
+    taken += transferred();
   }
   return DONE;
 }

@@ -35,7 +35,7 @@ const FLAGS = memory.data(2, 2);
 export const NEVER: u64 = u64.MAX_VALUE;
 
 /** Whether the descriptor of the last wait was ready, possibly together with the deadline. */
-let becameReady: bool = false;
+export let becameReady: bool = false;
 
 /** The monotonic clock in nanoseconds. */
 export function now(): u64 {

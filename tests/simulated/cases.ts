@@ -184,10 +184,16 @@ const replies: [string, Code, World][] = [
   ["silence", Code.ReplyTimeout, attempt({})],
   ["silence-in-line", Code.ReplyTimeoutWithinLine, attempt({ reply: ["OK 10"] })],
   ["never-takes", Code.ReplyTimeout, simulation({ peerIsStuck: true })],
+  ["urgent", Code.Done, attempt({ urgentBefore: 0, reply: [OK + BANNER] })],
+  ["urgent-in-line", Code.Done, attempt({ urgentBefore: 1, reply: ["OK 10", `74\n${BANNER}`] })],
+  ["urgent-at-newline", Code.Done, attempt({ urgentBefore: 1, reply: ["OK 5", `\n${BANNER}`] })],
+  ["urgent-and-wrong", Code.BadLine, attempt({ urgentBefore: 0, reply: [BANNER] })],
+  ["urgent-and-silence", Code.ReplyTimeout, attempt({ urgentBefore: 0 })],
+  ["urgent-and-the-end", Code.EndOfFile, attempt({ urgentBefore: 0, end: "eof" })],
   ["takes-a-part", Code.ShortWrite, simulation({ sendTakes: 5 })],
 ];
 /** Those that differ in what has to be done, and not in a byte. */
-const isShort = ["in-two", "end", "takes-a-part"];
+const isShort = ["in-two", "end", "urgent", "takes-a-part"];
 for (const [name, code, world] of replies) {
   add(`reply,${name}`, mux, { code, world, ...(isShort.includes(name) && { pairs: true }) });
 }

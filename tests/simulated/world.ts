@@ -123,6 +123,8 @@ interface Socket {
   connected: boolean;
   attempt: Attempt;
   reply: Buffer[];
+  /** How many segments are left of it at the out-of-band byte that was not passed over yet. */
+  urgentAt?: number;
   /** When connecting is done, if that takes time. */
   ready?: bigint;
   connection: Connection & { sent: Buffer; taken: number };
@@ -174,6 +176,7 @@ export function simulate(
   };
   const hasEnded = ({ reply, attempt }: Socket): boolean =>
     reply.length === 0 && (attempt.end === "eof" || attempt.drops !== undefined);
+  const isUrgent = ({ reply, urgentAt }: Socket): boolean => reply.length === urgentAt;
   const hasLeft = (): boolean => leftAt !== undefined && leftAt <= clock;
 
   let cached: DataView | undefined;
@@ -234,7 +237,7 @@ export function simulate(
     if (fd === 1) return world.stdout === "full unix" ? leftAt : clock;
     const peer = openSocket(fd as number);
     if (type === FD_WRITE) return simulation.peerIsStuck === true ? undefined : clock;
-    return peer.reply.length > 0 || hasEnded(peer) ? clock : undefined;
+    return peer.reply.length > 0 || hasEnded(peer) || isUrgent(peer) ? clock : undefined;
   };
 
   const imports: Imports = {
@@ -372,8 +375,9 @@ export function simulate(
       // A connection that takes time may be waited for in several calls.
       const { ready } = opened;
       if (ready === undefined) opened.attempt = meets(world, attempts++, clock - start);
-      const { takes, connect = "SUCCESS", reply = [] } = opened.attempt;
+      const { takes, connect = "SUCCESS", reply = [], urgentBefore } = opened.attempt;
       opened.reply = reply.map((part) => Buffer.from(part as string));
+      if (urgentBefore !== undefined) opened.urgentAt = reply.length - urgentBefore;
       if (takes !== undefined) {
         opened.ready = takes === "deadline" ? until : (ready ?? clock + BigInt(takes) * MS);
         const next = opened.ready < until ? opened.ready : until;
@@ -406,9 +410,13 @@ export function simulate(
     sock_recv(fd: number, iovs: number, _count: number, flags: number, length: number) {
       const peer = connected(fd);
       const segment = peer.reply[0];
+      const isTaken = (flags & PEEK) === 0;
+      if (isUrgent(peer)) {
+        if (!isTaken) return AGAIN;
+        delete peer.urgentAt;
+      }
       if (segment === undefined && peer.attempt.drops === "unread") return CONNRESET;
       if (segment === undefined && peer.attempt.end !== "eof") return AGAIN;
-      const isTaken = (flags & PEEK) === 0;
       const most = fault?.bytes ?? (isTaken ? simulation.recvGives : undefined) ?? Infinity;
       const size = Math.min(segment?.length ?? 0, u32(iovs + 4), most);
       const part = Buffer.from(segment?.subarray(0, size) ?? []);

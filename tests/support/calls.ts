@@ -163,7 +163,8 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
   if (last === undefined) return own;
   const { name, errno: error, count, end } = last;
   const failed = error !== SUCCESS;
-  const peeks = last.parameters[3] === PEEK;
+  // A read that follows a look at nothing looks, too.
+  const looks = last.parameters[3] === PEEK || sawNothing(steps.at(-2));
   const reply = socket?.taken.toString("latin1") ?? "";
   switch (name) {
     case "log_open":
@@ -179,10 +180,10 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
       if (error === AGAIN) return { code: Code.ReplyTimeout };
       return failed ? reasonOf(error, name, oracle.handshakeCodes) : { code: Code.ShortWrite };
     case "sock_recv":
-      if (error === AGAIN && peeks) return { code: oracle.handshakeCode(reply, "silence") };
+      if (error === AGAIN && looks) return { code: oracle.handshakeCode(reply, "silence") };
       if (failed) return reasonOf(error, name, oracle.handshakeCodes);
       if (count === 0) {
-        return { code: peeks ? oracle.handshakeCode(reply, "eof") : Code.EndWithinLine };
+        return { code: looks ? oracle.handshakeCode(reply, "eof") : Code.EndWithinLine };
       }
       return { code: oracle.handshakeCode(seenReply(steps), "silence") };
     case "poll_oneoff":
@@ -198,6 +199,12 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
   }
 }
 
+/** Whether a step looked at a reply, and there was nothing. */
+function sawNothing(step?: Call): boolean {
+  const peeks = step?.name === "sock_recv" && step.parameters[3] === PEEK;
+  return peeks && (step.errno === AGAIN || (step.errno === SUCCESS && step.count === 0));
+}
+
 /** What the command has seen of a reply: what it took, and what it looked at last. */
 function seenReply(steps: readonly Call[]): string {
   let [taken, seen] = ["", ""];
@@ -206,6 +213,7 @@ function seenReply(steps: readonly Call[]): string {
     const text = bytes?.toString("latin1") ?? "";
     if (parameters[3] === PEEK) seen = taken + text;
     else taken += text;
+    if (taken.length > seen.length) seen = taken;
   }
   return seen;
 }

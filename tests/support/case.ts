@@ -87,6 +87,12 @@ export interface Attempt {
    * fails with PIPE; or "unread", so that the connection is reset (CONNRESET) once it was sent.
    */
   drops?: "before-request" | "unread";
+  /**
+   * Simulation only: before this segment of the reply, 0 for the first, is an out-of-band byte. The
+   * socket is ready, and looking shows nothing, until a read passes over it; and what follows comes
+   * just before that read.
+   */
+  urgentBefore?: number;
   /** Simulation only: attempts meet this one until then, in milliseconds after the start. */
   untilMs?: number;
 }
