@@ -118,6 +118,8 @@ export enum Code {
   NoSuchName = 6905,
   /** Relay: the peer has closed before it took everything. */
   PeerClosed = 6906,
+  /** EndOfFile, a second or more after the attempt began. */
+  EndOfFileAfterWait = 6907,
 
   // Exit.Software
   /** A pointer and length from the host are not within the memory. Nothing was written. */

@@ -52,10 +52,11 @@ export const MESSAGES = [
   [Code.NoMachine, "no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)"],
   [Code.Refused, "connection refused: nobody listens on that socket (has its owner ended?)"],
   [Code.NotListening, "connection reset: the machine is up, but nothing listens there (is sshd running in it?)"],
-  [Code.EndOfFile, "connection closed by the multiplexer: nothing listens on that port (is sshd running in it?)"],
-  [Code.ResetInHandshake, "connection reset: the multiplexer dropped the connection (is the machine up yet?)"],
+  [Code.EndOfFile, "connection closed by the multiplexer: nothing listens on that port, or the machine has ended (is sshd running in it?)"],
+  [Code.ResetInHandshake, "connection reset: the multiplexer dropped the connection (is the machine up yet? are the 1023 connections that it may have in use?)"],
   [Code.NoSuchName, "connection refused: nobody listens under that abstract name (is it one of this network namespace?)"],
   [Code.PeerClosed, "connection closed by the machine before it took everything"],
+  [Code.EndOfFileAfterWait, "connection closed by the multiplexer after a wait: the machine is not up yet, has ended, or nothing listens on that port (is sshd running in it?)"],
   [Code.Fault, "internal error: a pointer outside the memory"],
   [Code.NoVsock, "this kernel has no AF_VSOCK (try: modprobe vsock)"],
   [Code.ShortWrite, "the multiplexer's socket took only a part of CONNECT"],
@@ -81,6 +82,9 @@ export const MESSAGES = [
   [Code.PermissionDenied, "permission denied: this user may not connect there (look at the mode of the socket and of the directories above)"],
   [Code.Forbidden, "permission denied: a sandbox or security module of this system forbids it"],
 ] as const;
+
+/** Behind the message of a path without capitals that was not found; a form of the address follows. */
+export const CAPITALS = "; if it has capitals, ssh keeps them in the form ";
 
 /** What --version prints; the build puts in the version of package.json. */
 export const VERSION = "ssh-vsock-proxy @VERSION@\n";

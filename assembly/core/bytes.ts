@@ -82,6 +82,10 @@ export function equals(at: usize, length: usize, text: string, anyCase: bool = f
   return indexOf(text, at, length, anyCase) == 0;
 }
 
+export function isLetter(byte: u8): bool {
+  return (byte | 0x20) - 0x61 < 26;
+}
+
 /** A byte in lower case, as OpenSSH converts %h. */
 export function lowerCase(byte: u8): u8 {
   return byte - 0x41 < 26 ? byte | 0x20 : byte;

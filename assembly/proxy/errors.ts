@@ -169,6 +169,7 @@ export function isRetryable(code: Code): bool {
     code == Code.NoSocket ||
     code == Code.NoMachine ||
     (code >= Code.Refused && code <= Code.NoSuchName) ||
+    code == Code.EndOfFileAfterWait ||
     (code >= Code.QueueFull && code <= Code.ReplyTimeoutWithinLine) ||
     code == Code.EndWithinLine
   );

@@ -69,6 +69,8 @@ const STDOUT: fd = 1;
 /** The pause between attempts, in nanoseconds: it doubles from the first to the longest. */
 const PAUSE_FIRST: u64 = 50_000_000;
 const PAUSE_MAX: u64 = 1_000_000_000;
+/** An end of file after this time is unlikely to be the answer of a machine that is up. */
+const LONG_WAIT: u64 = 1_000_000_000;
 
 const COUNT = memory.data(4, 4);
 const FAMILY = memory.data(2, 2);
@@ -146,8 +148,9 @@ function connectWithRetry(): u64 {
   let retried = false;
   while (true) {
     explain(Code.Connecting, wait == 0 ? timeout : min(timeout, end - now()));
-    const deadline = min(now() + timeout, end);
-    const result = attempt(deadline);
+    const begun = now();
+    const deadline = min(begun + timeout, end);
+    const result = attempt(begun, deadline);
     if (result.code == Code.Done) {
       endProgress();
       return deadline;
@@ -167,12 +170,12 @@ function connectWithRetry(): u64 {
 }
 
 /** Opens and connects a socket, with a multiplexer to the port. If that fails, there is no socket. */
-function attempt(deadline: u64): Result {
+function attempt(begun: u64, deadline: u64): Result {
   let result = openSocket();
   if (result.code != Code.Done) return result;
   result = connectSocket(deadline);
   if (result.code == Code.Done) {
-    if (schemeOf(addressRecord) == Scheme.VsockMux) result = shakeHands(deadline);
+    if (schemeOf(addressRecord) == Scheme.VsockMux) result = shakeHands(begun, deadline);
     else explain(Code.Connected);
   }
   if (result.code != Code.Done) closeSocket();
@@ -190,7 +193,7 @@ function connectSocket(deadline: u64): Result {
   }
 }
 
-function shakeHands(deadline: u64): Result {
+function shakeHands(begun: u64, deadline: u64): Result {
   let result = sendRequest(deadline);
   if (result.code != Code.Done) return result;
   if (codeOf(handshakeSlot) == Code.NeedMore) explain(Code.RequestSent);
@@ -200,7 +203,9 @@ function shakeHands(deadline: u64): Result {
     if (result.code != Code.Done) return result;
     if (until < deadline && now() >= until) showProgress(Code.RequestSent);
   }
-  if (codeOf(handshakeSlot) != Code.Done) return failed(codeOf(handshakeSlot));
+  const code = codeOf(handshakeSlot);
+  if (code == Code.EndOfFile && now() - begun >= LONG_WAIT) return failed(Code.EndOfFileAfterWait);
+  if (code != Code.Done) return failed(code);
   explain(Code.ReplyReceived);
   return DONE;
 }

@@ -9,6 +9,7 @@ import {
   proc_exit,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import {
+  argumentOf,
   familyOf,
   portOf,
   schemeOf,
@@ -16,12 +17,13 @@ import {
   socketAddressOf,
 } from "../core/address";
 import { numberOf } from "../core/handshake";
-import { CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
-import { HELP, VERSION } from "../messages";
+import { PERCENT, SLASH, isLetter, lowerCase } from "../core/bytes";
+import { Argument, CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
+import { CAPITALS, HELP, VERSION } from "../messages";
 import { NO_TEXT, Result, needsErrno } from "./errors";
 import { NEVER, now, transferred, waitToWrite, write } from "./io";
 import { appendStamp, log, writeLog } from "./log";
-import { addressRecord, handshakeSlot, line } from "./memory";
+import { Text, addressRecord, handshakeSlot, line } from "./memory";
 import { VARIABLE, address, cursorMoves, port, verbose, wait } from "./options";
 import {
   append,
@@ -108,10 +110,6 @@ export function explain(step: Code, duration: u64 = 0): void {
   appendMilliseconds(time);
   append(": ");
   appendMessage(step);
-  if (step == Code.Connecting && familyOf(addressRecord) == <u16>Family.Unix) {
-    append(" to ");
-    appendPath();
-  }
   if (duration != 0) {
     append(step == Code.Connecting ? ", for at most " : "; again in ");
     appendMilliseconds(duration);
@@ -180,6 +178,17 @@ export function fail(failure: Result, retried: bool = false): void {
     append(failure.call);
   }
   if (code >= Code.NoAddress && code <= Code.NotForVariable) append(" (see --help)");
+  if (mayLackCapitals(code)) {
+    append(CAPITALS);
+    const scheme = schemeOf(addressRecord);
+    append(
+      scheme == Scheme.UnixAbstract
+        ? "unix-abstract%VM"
+        : scheme == Scheme.Unix
+          ? "unix%/run/VM.sock"
+          : "vsock-mux%/run/VM.sock",
+    );
+  }
   finishMessage(true);
   proc_exit(code / CODES_PER_EXIT);
 }
@@ -222,7 +231,7 @@ function appendSubject(failure: Result): bool {
   return true;
 }
 
-/** Appends the address as the user wrote it, and the port or path that is not in it. */
+/** Appends the address as the user wrote it, and the port and path that are not in it. */
 function appendAddress(): void {
   appendEscaped(address.at, address.length);
   const scheme = schemeOf(addressRecord);
@@ -230,15 +239,39 @@ function appendAddress(): void {
     append(" port ");
     if (port.at != 0) appendEscaped(port.at, port.length);
     else appendNumber(portOf(addressRecord));
-  } else if (scheme == Scheme.Host) {
-    append(" at ");
-    appendPath();
   }
+  // No path, or a port that is wrong.
+  if (familyOf(addressRecord) != <u16>Family.Unix) return;
+  if (argumentOf(addressRecord) == Argument.Port) return;
+  const isAbstract = scheme == Scheme.UnixAbstract;
+  const at = socketAddressOf(addressRecord) + (isAbstract ? 3 : 2);
+  const size = socketAddressOf(addressRecord) + socketAddressLengthOf(addressRecord) - at;
+  if (endsIn(address, at, size)) return;
+  append(" at ");
+  appendEscaped(at, size);
 }
 
-/** Appends the path of a unix socket. An abstract name begins with a NUL, which is shown as \x00. */
-function appendPath(): void {
-  appendEscaped(socketAddressOf(addressRecord) + 2, socketAddressLengthOf(addressRecord) - 2);
+function endsIn(text: Text, at: usize, size: usize): bool {
+  if (text.length < size) return false;
+  return memory.compare(text.at + text.length - size, at, size) == 0;
+}
+
+/**
+ * Whether a path or name was not found that may have had capitals: ssh converts %h to lower case,
+ * unless it has a `%`.
+ */
+function mayLackCapitals(code: Code): bool {
+  if (code != Code.NoSocket && code != Code.NotDirectory && code != Code.NoSuchName) return false;
+  if (argumentOf(addressRecord) == Argument.Name) return false;
+  let hasLetter = false;
+  let inPath = false;
+  for (let at = address.at; at < address.at + address.length; at++) {
+    const byte = load<u8>(at);
+    if (byte == PERCENT || byte != lowerCase(byte)) return false;
+    if (inPath && isLetter(byte)) hasLetter = true;
+    if (byte == SLASH) inPath = true;
+  }
+  return hasLetter;
 }
 
 /**

@@ -366,7 +366,7 @@ describe("client exit during --wait", { timeout: 300_000 }, () => {
     leave();
     assert.deepEqual(await ended, [71, null], stderr);
     const last = stderr.slice(seen).split("\n");
-    assert.equal(last.filter((line) => line.includes(" connecting to ")).length, attempts);
+    assert.equal(last.filter((line) => line.includes(": connecting, ")).length, attempts);
     assert.ok(last.at(-2)?.endsWith(`: ${messageOf(Code.ClientGone)}`), last.at(-2));
   }
 

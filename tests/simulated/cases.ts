@@ -181,6 +181,8 @@ const replies: [string, Code, World][] = [
   ["bad-in-two", Code.BadLine, attempt({ reply: ["OK 1", "x"] })],
   ["end", Code.EndOfFile, attempt({ end: "eof" })],
   ["end-in-line", Code.EndWithinLine, attempt({ reply: ["OK 10"], end: "eof" })],
+  ["end-after-a-second", Code.EndOfFileAfterWait, attempt({ takes: 1000, end: "eof" })],
+  ["end-before", Code.EndOfFile, attempt({ takes: 980, end: "eof" })],
   ["silence", Code.ReplyTimeout, attempt({})],
   ["silence-in-line", Code.ReplyTimeoutWithinLine, attempt({ reply: ["OK 10"] })],
   ["never-takes", Code.ReplyTimeout, simulation({ peerIsStuck: true })],

@@ -106,7 +106,7 @@ describe("-v", () => {
     assert.deepEqual(
       steps.map((step) => step.replace(head, "")),
       [
-        "connecting to /m, for at most 5000.000 ms",
+        "connecting, for at most 5000.000 ms",
         "connected, and asked the multiplexer with CONNECT",
         "the multiplexer answered OK 1073741824",
         "handed the connection over to ssh",

@@ -8,7 +8,7 @@ import { unixTarget, vsockTarget } from "./case";
 import type { Attempt, Case, Stderr, Stdin, Target, World } from "./case";
 import { chance, escape, finish, how, merge, oneOf } from "./draft";
 import type { Draft, HostCase, Option } from "./draft";
-import { connectCodes, handshakeCode } from "./oracle";
+import { connectCodes, handshakeCode, subjectOf } from "./oracle";
 
 const folders = ["./", "./run/", "./with space/", "./\xff\xfe/", `./${"d".repeat(150)}/`];
 const forms = ["plain", "plain", "plain", "percent", "name", "other"] as const;
@@ -44,11 +44,16 @@ function pathAddress(
     written = `${scheme}/${path}`;
     words.push(port, written);
   } else if (port !== undefined) words.push(port);
+  const bytes = Buffer.from(written, "latin1");
   const number = Number(port ?? "22");
   const target = unixTarget(scheme, path);
   return scheme === "unix"
-    ? { words, subject: escape(written), target }
-    : { words, subject: `${escape(written)} port ${number}`, target: { ...target, port: number } };
+    ? { words, subject: subjectOf(bytes, target), target }
+    : {
+        words,
+        subject: subjectOf(bytes, { ...target, port: number }),
+        target: { ...target, port: number },
+      };
 }
 
 // The names of abstract sockets belong to the whole machine; lockstep.ts makes this one unique.
@@ -235,14 +240,15 @@ const unreachable: fc.Arbitrary<Draft> = fc
 function belowFile(draft: Draft): Draft {
   const extend = (text: string): string => text.replace(/([pP])eer(?=$| port)/, "$1eer/below");
   const { target, subject = "" } = draft;
-  const separator = subject.includes("/") ? "/" : "%";
-  const extendWord = (text: string): string => extend(text).replace("/below", `${separator}below`);
+  const extendWord = (text: string): string =>
+    text.includes("/") ? extend(text) : extend(text).replace("/below", "%below");
+  const [address = "", path] = subject.split(" at ");
   const { words = [], options = [] } = draft;
   return {
     ...draft,
     words: words.map(extendWord),
     options: options.map((option) => option.map(extend) as Option),
-    subject: extendWord(subject),
+    subject: extendWord(address) + (path === undefined ? "" : ` at ${extend(path)}`),
     target: {
       ...(target as Target),
       address: Buffer.from(extend(`${target?.address.toString("latin1")}`), "latin1"),

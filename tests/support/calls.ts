@@ -153,7 +153,18 @@ export function triedAgain(calls: readonly Call[]): boolean {
 export function reasonOfCalls(one: Case, calls: readonly Call[]): Reason | undefined {
   const reader = calls.find(({ name, errno: error }) => readers.includes(name) && error !== 0);
   if (reader !== undefined) return { code: Code.MemoryLimit, call: reader.name };
-  return reasonFor(one, attemptsOf(calls).at(-1) as Steps);
+  const reason = reasonFor(one, attemptsOf(calls).at(-1) as Steps);
+  const isLate = reason?.code === Code.EndOfFile && lastWait(calls) >= SECOND;
+  return isLate ? { ...reason, code: Code.EndOfFileAfterWait } : reason;
+}
+
+/** From the beginning of the last attempt to the look at the clock that follows its reply. */
+function lastWait(calls: readonly Call[]): number {
+  const isClock = ({ name }: Call): boolean => name === "clock_time_get";
+  const opened = calls.findLastIndex(({ name }) => name === "sock_open");
+  const ended = calls.findLastIndex(({ name }) => name === "sock_recv");
+  const begun = calls.slice(0, opened).findLast(isClock)?.at ?? 0;
+  return (calls.slice(ended).find(isClock)?.at ?? begun) - begun;
 }
 
 /** Why the steps of an attempt failed, by what the last of them came to. */

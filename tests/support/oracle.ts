@@ -2,7 +2,7 @@
 // docs/options.md and docs/addresses.md. The tests compare the program with this.
 
 import { CODES_PER_EXIT, Code } from "../../assembly/codes";
-import type { SchemeName } from "./case";
+import type { Case, SchemeName, Target } from "./case";
 import { errnoName } from "./errno";
 
 /** Why something failed: the code, and the errno and the import that it came from, if any. */
@@ -81,11 +81,40 @@ const peerCodes: Table = {
 };
 const stdoutCodes: Table = { CONNRESET: Code.StdoutClosed, PIPE: Code.StdoutClosed };
 
+/**
+ * What lines name: the address as it is written, its port, and the path or abstract name that is tried,
+ * unless the address ends in it.
+ */
+export function subjectOf(written: Buffer, { address, port }: Target, show = escapeBytes): string {
+  const named = address.subarray(address[2] === 0 ? 3 : 2);
+  const isShown = address[0] !== 3 || written.subarray(-named.length).equals(named);
+  const subject = `${show(written)}${port === undefined ? "" : ` port ${port}`}`;
+  return isShown ? subject : `${subject} at ${show(named)}`;
+}
+
+/**
+ * What a failure adds of capitals, which ssh may have converted: the address has none, and no `%`, and
+ * its path, with a letter, was not found. NAME, if it was taken, has them all.
+ */
+export function capitalsHint(code: Code, { subject, args }: Case): string {
+  const [, address = "", scheme, path = ""] =
+    /^((unix|unix-abstract|vsock-mux)\/(.*?))(?: port \d+)?$/.exec(subject) ?? [];
+  if (scheme === undefined || ![Code.NoSocket, Code.NotDirectory, Code.NoSuchName].includes(code)) {
+    return "";
+  }
+  const lower = args.map((word) => String(word).toLowerCase());
+  const isTaken = lower.filter((word) => word === address).length > 1;
+  const shown = path.replaceAll(/\\x../g, "");
+  if (isTaken || /[%A-Z]/.test(address) || !/[a-z]/.test(shown)) return "";
+  const form = scheme === "unix-abstract" ? "%VM" : "%/run/VM.sock";
+  return `; if it has capitals, ssh keeps them in the form ${scheme}${form}`;
+}
+
 /** What --wait tries again: docs/options.md, "Waiting for a machine". */
 export const retryable: readonly Code[] = [
   ...[Code.NoSocket, Code.Refused, Code.QueueFull, Code.NoSuchName],
   ...[Code.NotListening, Code.NoMachine, Code.NoAnswer],
-  ...[Code.EndOfFile, Code.EndWithinLine, Code.ResetInHandshake],
+  ...[Code.EndOfFile, Code.EndOfFileAfterWait, Code.EndWithinLine, Code.ResetInHandshake],
   ...[Code.ReplyTimeout, Code.ReplyTimeoutWithinLine],
 ];
 

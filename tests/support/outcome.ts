@@ -19,7 +19,7 @@ import { checkCalls, isStderrLost, reasonOfCalls, triedAgain } from "./calls";
 import type { Case, World } from "./case";
 import { passesDescriptor, redrawsProgress } from "./case";
 import { VERSION, messages } from "./messages";
-import { check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
+import { capitalsHint, check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
 import type { Reason } from "./oracle";
 import { Screen } from "./vt";
 
@@ -183,7 +183,7 @@ const withHelp = (code: Code): boolean => code >= Code.NoAddress && code <= Code
 const escape = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const anyMessage = [...messages.values()].map(escape).join("|");
 const STEP = new RegExp(
-  `^\\d+\\.\\d{3} ms: (${anyMessage})( to [^\\p{C}]+)?( \\d+|, for at most \\d+\\.\\d{3} ms|; again in \\d+\\.\\d{3} ms)?$`,
+  `^\\d+\\.\\d{3} ms: (${anyMessage})( \\d+|, for at most \\d+\\.\\d{3} ms|; again in \\d+\\.\\d{3} ms)?$`,
   "u",
 );
 const PROGRESS = new RegExp(`, \\d+\\.\\d s of \\d+\\.\\d s: (${anyMessage})$`);
@@ -252,7 +252,8 @@ export interface Failure extends Reason {
 }
 
 /** Takes a failure's line apart; undefined where it is none. */
-export function failureIn({ subject, log }: Case, line: string): Failure | undefined {
+export function failureIn(one: Case, line: string): Failure | undefined {
+  const { subject, log } = one;
   for (const about of new Set([subject, log?.subject ?? "", ""])) {
     const head = `ssh-vsock-proxy: ${about === "" ? "" : `${about}: `}`;
     if (!line.startsWith(head)) continue;
@@ -265,7 +266,9 @@ export function failureIn({ subject, log }: Case, line: string): Failure | undef
       const failure = { code, subject: about, ...(after && { gaveUpAfter: after }) };
       if (withErrno.includes(code)) {
         if (call !== undefined) return { ...failure, errno: Number(number), call };
-      } else if (behind === (withHelp(code) ? " (see --help)" : "")) return failure;
+      } else if (behind === (withHelp(code) ? " (see --help)" : capitalsHint(code, one))) {
+        return failure;
+      }
     }
   }
   return undefined;
@@ -283,7 +286,12 @@ function checkFailure(
   check(failure !== undefined, `the line of a failure is "${line}"`);
   const { code, errno, call, subject, gaveUpAfter } = failure;
   checkExit(exit, [exitOf(code)]);
-  check(codes === "any" || codes.includes(code), `it fails with ${Code[code]}: ${line}`);
+  // Only the simulation knows how long a multiplexer took to close.
+  const ends = [Code.EndOfFile, Code.EndOfFileAfterWait];
+  const isEnd = (expected: Code): boolean => ends.includes(expected) && ends.includes(code);
+  const isExpected = (expected: Code): boolean =>
+    expected === code || (calls === undefined && isEnd(expected));
+  check(codes === "any" || codes.some(isExpected), `it fails with ${Code[code]}: ${line}`);
   const ofLog = call === "log_open";
   // Reading the arguments, or opening the log, may have failed before there was a subject.
   const early = [Code.MemoryLimit, Code.DescriptorLimit].includes(code);
@@ -291,7 +299,11 @@ function checkFailure(
   check(subject === expected || early, `the line names ${subject}: ${line}`);
   check(gaveUpAfter === undefined || one.waitMs > 0, `without --wait: ${line}`);
   if (reason === undefined || calls === undefined) return;
-  check(code === reason.code, `it says ${Code[code]} and not ${Code[reason.code]}: ${line}`);
+  const isClockTrue = calls.every(({ name, errno }) => name !== "clock_time_get" || errno === 0);
+  check(
+    code === reason.code || (!isClockTrue && isEnd(reason.code)),
+    `it says ${Code[code]} and not ${Code[reason.code]}: ${line}`,
+  );
   if (call !== undefined) {
     check(errno === reason.errno && call === reason.call, `another errno or call: ${line}`);
   }

@@ -36,7 +36,7 @@ import type { Case, Target } from "../support/case";
 import { Peers } from "./fake-peer";
 import type { PeerOutcome } from "./fake-peer";
 import { messageOf } from "../support/messages";
-import { escapeBytes, exitOf } from "../support/oracle";
+import { escapeBytes, exitOf, subjectOf } from "../support/oracle";
 import { checkOutcome } from "../support/outcome";
 import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
@@ -346,17 +346,20 @@ function addressAsCase(one: AddressCase, world: Case["world"], ...options: strin
     return `${escapeBytes(part) || "''"}${part.length < text.length ? "..." : ""}`;
   };
   const isName = argument === (Argument.Name as number);
-  let subject = show(unhex((isName ? one.name : one.address) ?? ""));
+  const written = unhex((isName ? one.name : one.address) ?? "");
   const hasPort = scheme === Scheme.Vsock || scheme === Scheme.VsockMux;
-  if (hasPort) subject += ` port ${one.port === undefined ? "22" : show(unhex(one.port))}`;
-  const address = unhex(socketAddress ?? "");
-  if (scheme === Scheme.Host) subject += ` at ${show(address.subarray(2))}`;
   const words = [one.address, one.port, one.name].filter((word) => word !== undefined);
-  const what = { name: placeOf(one), args: [...options, ...words.map(unhex)], world, subject };
-  if (code !== (Code.Done as number)) return makeCase({ ...what, code });
+  const what = { name: placeOf(one), args: [...options, ...words.map(unhex)], world };
+  if (code !== (Code.Done as number)) {
+    let subject = show(written);
+    if (hasPort) subject += ` port ${one.port === undefined ? "22" : show(unhex(one.port))}`;
+    return makeCase({ ...what, subject, code });
+  }
+  const address = unhex(socketAddress ?? "");
   const names = ["unix", "unix-abstract", "vsock", "vsock-mux", ".host"] as const;
-  const target = { scheme: names[scheme - 1], family: address.readUInt16LE() as Family, address };
-  return makeCase({ ...what, target: (hasPort ? { ...target, port } : target) as Target });
+  const parsed = { scheme: names[scheme - 1], family: address.readUInt16LE() as Family, address };
+  const target = (hasPort ? { ...parsed, port } : parsed) as Target;
+  return makeCase({ ...what, subject: subjectOf(written, target, show), target });
 }
 
 /** Whether there is a command line of the case. */
@@ -543,8 +546,9 @@ for (const { host, every, inTwo } of hosts) {
         checkOutcome(like, outcome);
         // Of a long path only the first bytes are shown.
         const target = unhex(one.outcome.socketAddress ?? "").subarray(2, 52);
-        const connects = `connecting to ${escapeBytes(target)}`;
-        const says = outcome.stderr.toString().includes(connects);
+        const [step = ""] = /^.* ms: connecting, /.exec(outcome.stderr.toString()) ?? [];
+        const shown = escapeBytes(target[0] === 0 ? target.subarray(1) : target);
+        const says = step !== "" && step.includes(shown);
         return { connections: outcome.connections?.length, says };
       },
       expected: ({ outcome }) => ({
