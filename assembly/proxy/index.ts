@@ -13,8 +13,8 @@ import {
   errno,
   eventtype,
   fd,
-  fd_fdstat_get,
-  fdstat,
+  fd_filestat_get,
+  filestat,
   filetype,
   proc_exit,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
@@ -74,7 +74,8 @@ const LONG_WAIT: u64 = 1_000_000_000;
 
 const COUNT = memory.data(4, 4);
 const FAMILY = memory.data(2, 2);
-const STAT = memory.data(24, 8);
+const STDIN_STAT = memory.data(64, 8);
+const STDOUT_STAT = memory.data(64, 8);
 const END = memory.data(8, 4);
 
 main();
@@ -116,22 +117,35 @@ function parseTarget(): void {
   }
 }
 
-/** With ProxyUseFdpass, ssh waits for a descriptor on descriptor 1, a unix stream socket. */
+/**
+ * With ProxyUseFdpass, ssh waits for a descriptor on a unix stream socket, which it has put on 0 and 1
+ * (sshconnect.c, ssh_proxy_fdpass_connect). Clients that give a command two sockets, such as Node,
+ * wait for bytes.
+ */
 function selectMode(): Mode {
   if (mode == Mode.Relay) return Mode.Relay;
-  const stat = changetype<fdstat>(STAT);
-  const error = fd_fdstat_get(STDOUT, stat);
+  const error = fd_filestat_get(STDOUT, changetype<filestat>(STDOUT_STAT));
   if (error == errno.BADF) fail(failed(Code.NoStdout));
-  if (
-    error == errno.SUCCESS &&
-    stat.filetype == filetype.SOCKET_STREAM &&
+  const passes = error == errno.SUCCESS && isUnixStream();
+  if (mode == Mode.FdPass && !passes) fail(failed(Code.NoFdPassing));
+  return passes && (mode == Mode.FdPass || isStdinStdout()) ? Mode.FdPass : Mode.Relay;
+}
+
+/** Whether descriptor 1, whose attributes are in STDOUT_STAT, is a unix stream socket. */
+function isUnixStream(): bool {
+  return (
+    changetype<filestat>(STDOUT_STAT).filetype == filetype.SOCKET_STREAM &&
     sock_addr_local(STDOUT, FAMILY, 2, COUNT) == errno.SUCCESS &&
     load<u16>(FAMILY) == <u16>Family.Unix
-  ) {
-    return Mode.FdPass;
-  }
-  if (mode == Mode.FdPass) fail(failed(Code.NoFdPassing));
-  return Mode.Relay;
+  );
+}
+
+/** Whether descriptor 0 is the same file as 1, whose attributes are in STDOUT_STAT. */
+function isStdinStdout(): bool {
+  const stdin = changetype<filestat>(STDIN_STAT);
+  const stdout = changetype<filestat>(STDOUT_STAT);
+  if (fd_filestat_get(STDIN, stdin) != errno.SUCCESS) return false;
+  return stdin.dev == stdout.dev && stdin.ino == stdout.ino;
 }
 
 /**

@@ -3,8 +3,8 @@
 
 import {
   errno,
-  fd_fdstat_get,
-  fdstat,
+  fd_filestat_get,
+  filestat,
   filetype,
   proc_exit,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
@@ -46,7 +46,7 @@ const STDERR: u32 = 2;
 const PIPE_BUF: usize = 4096;
 const STDERR_TIMEOUT: u64 = 1_000_000_000;
 
-const STAT = memory.data(24, 8);
+const STAT = memory.data(64, 8);
 
 /** Interval between redraws on a terminal, in nanoseconds. */
 const REDRAW_INTERVAL: u64 = 1_000_000_000;
@@ -78,10 +78,10 @@ export function startClock(): void {
 /** Makes progress due with --wait, unless -v prints each attempt. */
 export function startProgress(): void {
   if (wait == 0 || verbose) return;
-  const stat = changetype<fdstat>(STAT);
+  const stat = changetype<filestat>(STAT);
   redraws =
     cursorMoves &&
-    fd_fdstat_get(STDERR, stat) == errno.SUCCESS &&
+    fd_filestat_get(STDERR, stat) == errno.SUCCESS &&
     stat.filetype == filetype.CHARACTER_DEVICE;
   progressDue = start + (redraws ? REDRAW_INTERVAL : LINE_INTERVAL);
 }

@@ -1,7 +1,6 @@
 // The imports from wasi_snapshot_preview1, except fd_close (fd-table.c) and poll_oneoff (poll.c).
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -129,35 +128,28 @@ static uint8_t filetype(int fd, mode_t mode) {
     }
 }
 
-static uint16_t fdflags(int flags) {
-    uint16_t result = 0;
-    if (flags & O_APPEND) result |= FDFLAGS_APPEND;
-    if ((flags & O_DSYNC) == O_DSYNC) result |= FDFLAGS_DSYNC;
-    if (flags & O_NONBLOCK) result |= FDFLAGS_NONBLOCK;
-    if ((flags & O_RSYNC) == O_RSYNC) result |= FDFLAGS_RSYNC;
-    if ((flags & O_SYNC) == O_SYNC) result |= FDFLAGS_SYNC;
-    return result;
-}
-
 /** st_rdev of /dev/null: makedev(1, 3), which would be a call (Linux's admin-guide/devices.txt). */
 #define NULL_DEVICE 0x103
 
-uint32_t shim_fd_fdstat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
-    uint8_t *result = shim_range(shim, ret_stat, FDSTAT_SIZE);
+uint32_t shim_fd_filestat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
+    uint8_t *result = shim_range(shim, ret_stat, FILESTAT_SIZE);
     if (result == NULL) return SHIM_FAULT;
     int host_fd = fd_table_get(shim, fd);
     if (host_fd < 0) return SHIM_BADF;
     struct stat status;
-    int flags = fcntl(host_fd, F_GETFL);
-    if (flags < 0 || fstat(host_fd, &status) != 0) return shim_errno(errno);
+    if (fstat(host_fd, &status) != 0) return shim_errno(errno);
     // Node opens /dev/null for those of 0 to 2 that are closed. A host cannot tell the two apart, so
     // both are closed.
     if (S_ISCHR(status.st_mode) && status.st_rdev == NULL_DEVICE) return SHIM_BADF;
-    memset(result, 0, FDSTAT_SIZE);
-    result[FDSTAT_FILETYPE] = filetype(host_fd, status.st_mode);
-    store_u16(result + FDSTAT_FLAGS, fdflags(flags));
-    store_u64(result + FDSTAT_RIGHTS_BASE,
-              RIGHTS_FD_READ | RIGHTS_FD_WRITE | RIGHTS_POLL_FD_READWRITE);
+    memset(result, 0, FILESTAT_SIZE);
+    store_u64(result + FILESTAT_DEV, status.st_dev);
+    store_u64(result + FILESTAT_INO, status.st_ino);
+    result[FILESTAT_FILETYPE] = filetype(host_fd, status.st_mode);
+    store_u64(result + FILESTAT_NLINK, status.st_nlink);
+    store_u64(result + FILESTAT_SIZE_OF_FILE, (uint64_t)status.st_size);
+    store_u64(result + FILESTAT_ATIM, shim_nanoseconds(&status.st_atim));
+    store_u64(result + FILESTAT_MTIM, shim_nanoseconds(&status.st_mtim));
+    store_u64(result + FILESTAT_CTIM, shim_nanoseconds(&status.st_ctim));
     return SHIM_SUCCESS;
 }
 

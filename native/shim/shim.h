@@ -57,7 +57,7 @@ void shim_close(struct shim *shim);
     X(wasi_snapshot_preview1, uint32_t, environ_sizes_get, uint32_t ret_count,                     \
       uint32_t ret_buf_size)                                                                       \
     X(wasi_snapshot_preview1, uint32_t, fd_close, uint32_t fd)                                     \
-    X(wasi_snapshot_preview1, uint32_t, fd_fdstat_get, uint32_t fd, uint32_t ret_stat)             \
+    X(wasi_snapshot_preview1, uint32_t, fd_filestat_get, uint32_t fd, uint32_t ret_stat)           \
     X(wasi_snapshot_preview1, uint32_t, fd_write, uint32_t fd, uint32_t iovs, uint32_t iovs_len,   \
       uint32_t ret_written)                                                                        \
     X(wasi_snapshot_preview1, uint32_t, poll_oneoff, uint32_t in, uint32_t out,                    \

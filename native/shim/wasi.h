@@ -37,13 +37,17 @@ enum {
 enum { EVENTTYPE_CLOCK = 0, EVENTTYPE_FD_READ = 1, EVENTTYPE_FD_WRITE = 2 };
 enum { EVENTRWFLAGS_HANGUP = 1 };
 
-/** fdstat: u8 filetype, u16 flags, u64 rights_base, u64 rights_inheriting. */
+/** filestat: u64 dev, u64 ino, u8 filetype; then u64 nlink, size, atim, mtim, ctim. */
 enum {
-    FDSTAT_FILETYPE = 0,
-    FDSTAT_FLAGS = 2,
-    FDSTAT_RIGHTS_BASE = 8,
-    FDSTAT_RIGHTS_INHERITING = 16,
-    FDSTAT_SIZE = 24,
+    FILESTAT_DEV = 0,
+    FILESTAT_INO = 8,
+    FILESTAT_FILETYPE = 16,
+    FILESTAT_NLINK = 24,
+    FILESTAT_SIZE_OF_FILE = 32,
+    FILESTAT_ATIM = 40,
+    FILESTAT_MTIM = 48,
+    FILESTAT_CTIM = 56,
+    FILESTAT_SIZE = 64,
 };
 enum {
     FILETYPE_UNKNOWN = 0,
@@ -54,16 +58,6 @@ enum {
     FILETYPE_SOCKET_DGRAM = 5,
     FILETYPE_SOCKET_STREAM = 6,
 };
-enum {
-    FDFLAGS_APPEND = 1,
-    FDFLAGS_DSYNC = 2,
-    FDFLAGS_NONBLOCK = 4,
-    FDFLAGS_RSYNC = 8,
-    FDFLAGS_SYNC = 16,
-};
-#define RIGHTS_FD_READ (UINT64_C(1) << 1)
-#define RIGHTS_FD_WRITE (UINT64_C(1) << 6)
-#define RIGHTS_POLL_FD_READWRITE (UINT64_C(1) << 27)
 
 enum { RIFLAGS_RECV_PEEK = 1 };
 enum { ROFLAGS_RECV_DATA_TRUNCATED = 1 };

@@ -221,11 +221,15 @@ static void put_fds(struct line *line, uint32_t fds, uint32_t fds_len) {
     }
 }
 
-static void put_fdstat(struct line *line, uint32_t at) {
-    put_integer(line, "filetype", at + FDSTAT_FILETYPE, 1);
-    put_integer(line, "flags", at + FDSTAT_FLAGS, 2);
-    put_integer(line, "rights_base", at + FDSTAT_RIGHTS_BASE, 8);
-    put_integer(line, "rights_inheriting", at + FDSTAT_RIGHTS_INHERITING, 8);
+static void put_filestat(struct line *line, uint32_t at) {
+    put_integer(line, "dev", at + FILESTAT_DEV, 8);
+    put_integer(line, "ino", at + FILESTAT_INO, 8);
+    put_integer(line, "filetype", at + FILESTAT_FILETYPE, 1);
+    put_integer(line, "nlink", at + FILESTAT_NLINK, 8);
+    put_integer(line, "size", at + FILESTAT_SIZE_OF_FILE, 8);
+    put_integer(line, "atim", at + FILESTAT_ATIM, 8);
+    put_integer(line, "mtim", at + FILESTAT_MTIM, 8);
+    put_integer(line, "ctim", at + FILESTAT_CTIM, 8);
 }
 
 static void put_address(struct line *line, uint32_t address, uint32_t capacity, uint32_t ret_len) {
@@ -317,7 +321,7 @@ TRACE(clock_time_get, (uint32_t clock, uint64_t precision, uint32_t ret_time), (
 TRACE(environ_get, U32_2(environ, environ_buf), , put_texts(&line, "environ", environ, environ_buf))
 TRACE(environ_sizes_get, U32_2(ret_count, ret_buf_size), , RESULT(ret_count); RESULT(ret_buf_size))
 TRACE(fd_close, U32(fd), , )
-TRACE(fd_fdstat_get, U32_2(fd, ret_stat), , put_fdstat(&line, ret_stat))
+TRACE(fd_filestat_get, U32_2(fd, ret_stat), , put_filestat(&line, ret_stat))
 TRACE(fd_write, U32_4(fd, iovs, iovs_len, ret_written), BUFFERS(), RESULT(ret_written))
 TRACE(poll_oneoff, U32_4(in, out, subscriptions, ret_events),
       put_subscriptions(&line, in, subscriptions), put_events(&line, out, ret_events))

@@ -17,6 +17,7 @@ import { startMultiplexer } from "../support/multiplexer-client";
 import type { Multiplexer } from "../support/multiplexer-client";
 import { proxyCommand } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
+import { tool } from "../support/tools";
 
 describe("fd passing", { timeout: 600_000 }, () => {
   const folder = makeFolder("fd-passing");
@@ -102,14 +103,42 @@ describe("fd passing", { timeout: 600_000 }, () => {
     });
   }
 
-  for (const options of [
-    { stdin: "null" },
-    { stdin: "closed" },
-    { stderr: "closed" },
-    { stdin: "closed", stderr: "closed" },
+  for (const [options, ...flags] of [
+    [{ stderr: "closed" }],
+    [{ stdin: "null" }, "--fdpass"],
+    [{ stdin: "closed" }, "--fdpass"],
+    [{ stdin: "closed", stderr: "closed" }, "--fdpass"],
   ] as const) {
-    it(`passes the descriptor with ${JSON.stringify(options)}`, async () => {
-      passes(await proxy("unix", { ...talk, ...options }), "unix");
+    it(`passes the descriptor with ${[JSON.stringify(options), ...flags].join(" ")}`, async () => {
+      passes(await proxy("unix", { ...talk, ...options }, [...flags]), "unix");
+    });
+  }
+
+  for (const stdin of ["null", "closed"] as const) {
+    it(`fd 0 is ${stdin}, and fd 1 a unix socket: relays`, async () => {
+      const { exit, fds, passed, stderr } = await proxy("unix", { stdin });
+      const bytes = Buffer.concat(passed.map((message) => message.bytes)).toString();
+      assert.deepEqual([exit, fds, bytes, stderr], [0, 0, greeting, ""]);
+    });
+  }
+
+  // How programs give a command its descriptors: what reaches them, after they have sent `text`.
+  const parents: [string, () => string[], string][] = [
+    [
+      "Node's pipes, which are two socketpairs",
+      () => [process.execPath, "-e", nodeParent],
+      "bytes",
+    ],
+    ["Python's pipes", () => [tool("python3"), "-c", pythonParent], "bytes"],
+    ["a shell's pipes", () => ["/bin/sh", "-c", shellParent], "bytes"],
+    ["socat, which gives one as ssh", () => ["/bin/sh", "-c", socatParent, tool("socat")], "\0"],
+  ];
+  for (const [what, parent, expected] of parents) {
+    it(`${what}: ${expected === "bytes" ? "relays" : "passes the descriptor"}`, () => {
+      const [program = "", ...words] = [...parent(), text, ...proxyCommand(), ...routes.unix()];
+      const ran = spawnSync(program, words, { encoding: "latin1", timeout: 60_000 });
+      const stdout = expected === "bytes" ? greeting + text : expected;
+      assert.deepEqual([ran.status, ran.stdout, ran.stderr], [0, stdout, ""]);
     });
   }
 
@@ -129,6 +158,22 @@ describe("fd passing", { timeout: 600_000 }, () => {
     assert.deepEqual({ exit, signal, bytes, fds }, { exit: 68, signal: null, bytes: 0, fds: 0 });
   });
 });
+
+// Each sends its first argument to the command that follows, and prints what that answers.
+const nodeParent = `
+  const [text, program, ...words] = process.argv.slice(1);
+  const child = child_process.spawn(program, words, { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdout.pipe(process.stdout);
+  child.stdin.end(text);
+  child.on("close", (code) => (process.exitCode = code));`;
+const pythonParent = `
+import subprocess, sys
+done = subprocess.run(sys.argv[2:], input=sys.argv[1].encode(), stdout=subprocess.PIPE)
+sys.stdout.buffer.write(done.stdout)
+sys.exit(done.returncode)`;
+const shellParent = 'printf %s "$0" | "$@" | cat';
+// Its own word is socat.
+const socatParent = 'text=$1; shift; printf %s "$text" | "$0" - EXEC:"$*"';
 
 /** The kind of a descriptor's target, without its number. */
 function kindOf(target: string): string {

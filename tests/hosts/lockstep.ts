@@ -5,6 +5,7 @@ import path from "node:path";
 
 import { ABSTRACT_NAME } from "../support/arbitrary";
 import type { HostCase } from "../support/draft";
+import { stdinOf } from "../support/case";
 import type { Attempt, Bytes, Relay } from "../support/case";
 import { LineProcess } from "../support/line-process";
 import type { Outcome } from "../support/outcome";
@@ -111,14 +112,8 @@ export function scriptOf(one: HostCase): Script {
   }
   // What the simulation makes fail, the kernel does by itself.
   const connect = world.simulation?.fails?.["sock_connect"]?.[0] ?? "SUCCESS";
-  const {
-    attempts = [{ connect }],
-    stdin,
-    stdout = "unix",
-    stderr = "pipe",
-    relay,
-    clientExits,
-  } = world;
+  const { attempts = [{ connect }], stdout = "unix", stderr = "pipe", relay, clientExits } = world;
+  const stdin = stdinOf(world);
   const relayOf = ({ first, until, last }: Relay) => ({
     first: hexOf(first),
     until,
@@ -127,11 +122,7 @@ export function scriptOf(one: HostCase): Script {
   return {
     args: one.args.map(hexOf),
     environment: (one.environment ?? []).map(hexOf),
-    stdin: {
-      kind: stdin?.kind ?? "null",
-      content: hexOf(stdin?.content ?? ""),
-      ends: stdin?.ends ?? true,
-    },
+    stdin: { kind: stdin.kind, content: hexOf(stdin.content ?? ""), ends: stdin.ends ?? true },
     stdout,
     stderr,
     logFile: one.log === undefined ? null : hexOf(one.log.path),
@@ -311,12 +302,14 @@ const PAUSES = [50, 100, 200, 400, 800];
  * - a time in a line of text, if it is what passed between the first of these and the last before the
  *   line: clock4-clock1
  * - the start of a log's line, if it is the realtime clock's answer, and the process: wall [PID]
+ * - a file, by its device and number: file1, file2 and so on. When it was used is left out.
  *
  * The lengths of such lines, and their places in memory, change with the digits.
  */
 class Names {
   readonly #clock: bigint[] = [];
   readonly #spans: bigint[];
+  readonly #files: string[] = [];
   #wall = 0n;
   #log: { at: number; stamp: number } | undefined;
 
@@ -333,6 +326,7 @@ class Names {
       if (line.startsWith("clock_time_get clock=0 ")) return this.#nameWall(line);
       if (line.startsWith("clock_time_get ")) return this.#nameClock(line);
       if (line.startsWith("fd_write ")) return this.#nameText(line);
+      if (line.startsWith("fd_filestat_get ")) return this.#nameFile(line);
       return line
         .replace(new RegExp(`( \\*ret_log.process=)${this.pid}$`), "$1PID")
         .replaceAll(/( deadline=|\.timeout=)(\d+)/g, (whole, field: string, time: string) => {
@@ -340,6 +334,15 @@ class Names {
           return name === undefined ? whole : `${field}${name}`;
         });
     });
+  }
+
+  #nameFile(line: string): string {
+    return line
+      .replace(/dev=\d+ ino=\d+/, (file) => {
+        if (!this.#files.includes(file)) this.#files.push(file);
+        return `file${this.#files.indexOf(file) + 1}`;
+      })
+      .replaceAll(/ [amc]tim=\d+/g, "");
   }
 
   #nameWall(line: string): string {

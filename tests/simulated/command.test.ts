@@ -123,7 +123,8 @@ describe("the calls of a connection", () => {
   it("are those that it needs, and no others", () => {
     const connect = [
       ...["clock_time_get", "args_sizes_get", "environ_sizes_get", "args_get", "environ_get"],
-      ...["fd_fdstat_get", "sock_addr_local", "clock_time_get", "sock_open", "sock_connect"],
+      ...["fd_filestat_get", "sock_addr_local", "fd_filestat_get"],
+      ...["clock_time_get", "sock_open", "sock_connect"],
     ];
     const handshake = ["sock_send", "poll_oneoff", "sock_recv", "sock_recv"];
     const end = ["sock_send_fds", "proc_exit"];

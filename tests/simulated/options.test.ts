@@ -216,7 +216,7 @@ describe("passing or relaying", () => {
     for (const stdout of ["unix", "pipe"] as const) {
       const outcome = simulate(["--stdio", "unix/x"], { stdout });
       assert.ok(!passes(outcome));
-      assert.equal(callOf(outcome, "fd_fdstat_get"), undefined);
+      assert.equal(callOf(outcome, "fd_filestat_get"), undefined);
     }
   });
   it("by default only a unix stream socket is passed a descriptor", () => {
@@ -224,5 +224,11 @@ describe("passing or relaying", () => {
       assert.ok(!passes(simulate(["unix/x"], { stdout })));
     }
     assert.ok(passes(simulate(["unix/x"])));
+  });
+  it("by default it has to be descriptor 0 too, with --fdpass not", () => {
+    for (const kind of ["null", "pipe", "file", "directory"] as const) {
+      assert.ok(!passes(simulate(["unix/x"], { stdin: { kind } })), kind);
+      assert.ok(passes(simulate(["--fdpass", "unix/x"], { stdin: { kind } })), kind);
+    }
   });
 });

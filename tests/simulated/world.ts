@@ -9,7 +9,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Call } from "../support/calls";
-import { attemptAt } from "../support/case";
+import { attemptAt, stdinOf } from "../support/case";
 import type { Attempt, Bytes, Stdout, World } from "../support/case";
 import type { Connection, Outcome, Passed } from "../support/outcome";
 import { errno } from "../support/errno";
@@ -38,8 +38,9 @@ const WALL = 1_795_421_739_123_000_000n;
 const PROCESS = 4711;
 const FIRST_OPENED = 3;
 const WRITE_MAX = 4096;
+const FILESTAT_SIZE = 64;
 
-/** Descriptor 1 as the imports show it; null where it is none (docs/abi.md, fd_fdstat_get). */
+/** Descriptor 1 as the imports show it; null where it is none (docs/abi.md, fd_filestat_get). */
 const stdouts: Record<Stdout, { filetype: number; family: number } | null> = {
   unix: { filetype: SOCKET_STREAM, family: AF_UNIX },
   "unix without reader": { filetype: SOCKET_STREAM, family: AF_UNIX },
@@ -142,6 +143,7 @@ export function simulate(
   const argv = withNul(["ssh-vsock-proxy", ...args]);
   const variables = withNul(environment);
   const stdout = stdouts[world.stdout ?? "unix"];
+  const stdinKind = stdinOf(world).kind;
   const stderrKind = world.stderr ?? "pipe";
   const [stderr, log]: [Buffer[], Buffer[]] = [[], []];
   const calls: Call[] = [];
@@ -256,10 +258,15 @@ export function simulate(
       if (attempts === exits) leftAt = clock;
       return forced;
     },
-    fd_fdstat_get(fd: number, stat: number) {
+    fd_filestat_get(fd: number, stat: number) {
       if (fd === 1 && stdout === null) return BADF;
+      if (fd === 0 && stdinKind === "null") return BADF;
+      const isStdout = fd === 1 || (fd === 0 && stdinKind === "stdout");
       const stderrType = stderrKind === "terminal" ? CHARACTER_DEVICE : 0;
-      view().setUint8(stat, fd === 2 ? stderrType : (stdout?.filetype ?? 0));
+      bytes(stat, FILESTAT_SIZE).fill(0);
+      view().setBigUint64(stat, 8n, true);
+      view().setBigUint64(stat + 8, isStdout ? 1n : BigInt(10 + fd), true);
+      view().setUint8(stat + 16, fd === 2 ? stderrType : isStdout ? (stdout?.filetype ?? 0) : 0);
       return SUCCESS;
     },
     fd_write(fd: number, iovs: number, count: number, written: number) {

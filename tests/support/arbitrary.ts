@@ -316,12 +316,13 @@ export const exchange: fc.Arbitrary<{ attempt: Attempt; code: Code }> = fc.oneof
   })),
 );
 
-/** Descriptor 1 as ssh has it, or with its other end closed. */
+/** Descriptors 0 and 1 as ssh has them, or with the other end closed; with --fdpass 0 may be another. */
 const client: fc.Arbitrary<Draft> = fc
   .record({ hello: chance(20), gone: chance(10), fdpass: chance(10) })
   .map(({ hello, gone, fdpass }) => {
+    const content = hello && !gone ? "hello" : "";
     const stdin: Stdin =
-      hello && !gone ? { kind: "stdout", content: "hello", ends: false } : { kind: "null" };
+      fdpass && !hello ? { kind: "null" } : { kind: "stdout", content, ends: false };
     const world: World = { stdin, stdout: gone ? "unix without reader" : "unix" };
     const mode: Draft = fdpass ? { options: [["--fdpass"]], mode: "fdpass" } : {};
     return merge(mode, { world, code: gone ? Code.ClientGone : Code.Done });
@@ -434,7 +435,7 @@ const relay: fc.Arbitrary<Draft> = fc
       code = Code.StdinFailed;
     }
     if (way === "stdin is stdout" && stdout === "unix") world.stdin = { kind: "stdout", content };
-    const isStdio = world.stdout === "unix" || stdio;
+    const isStdio = world.stdin?.kind === "stdout" || stdio;
     return merge(
       draft,
       closes === undefined ? {} : { options: [["--half-close", closes]] },

@@ -82,7 +82,8 @@ const readers = ["args_sizes_get", "environ_sizes_get", "args_get", "environ_get
 
 /** What the command does towards the connection; not what it reports, nor the clock. */
 function isStep({ name, fd }: Call): boolean {
-  if (name === "poll_oneoff" || name === "fd_fdstat_get") return fd !== STDERR;
+  if (name === "poll_oneoff") return fd !== STDERR;
+  if (name === "fd_filestat_get") return fd === STDOUT;
   return !["clock_time_get", "fd_close", "fd_write", "proc_exit"].includes(name);
 }
 
@@ -180,7 +181,7 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
   switch (name) {
     case "log_open":
       return failed ? reasonOf(error, name, {}, Code.NoLogFile) : own;
-    case "fd_fdstat_get":
+    case "fd_filestat_get":
       return { code: error === errno("BADF") ? Code.NoStdout : Code.NoFdPassing };
     case "sock_addr_local":
       return { code: Code.NoFdPassing };
@@ -296,7 +297,7 @@ function checkSuccess(one: Case, calls: readonly Call[], socket?: Opened): void 
   const passed = calls.filter(({ name, errno: error }) => name === "sock_send_fds" && error === 0);
   const relays = calls.filter(({ name }) => name === "sock_relay");
   const looks = calls.filter(
-    ({ name, fd }) => (name === "fd_fdstat_get" && fd === STDOUT) || name === "sock_addr_local",
+    ({ name, fd }) => (name === "fd_filestat_get" && fd !== STDERR) || name === "sock_addr_local",
   );
   const passes = passesDescriptor(one) && looks.every(({ errno: error }) => error === SUCCESS);
   check(passes || one.mode !== "fdpass", "exit 0 though no descriptor can be passed");

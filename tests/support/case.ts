@@ -56,6 +56,7 @@ export interface Target {
 export interface World {
   /** What each attempt to connect meets; the last one is repeated. Default: a silent peer. */
   attempts?: readonly Attempt[];
+  /** Default: the socket that is descriptor 1, as ssh's; where that is none, null. */
   stdin?: Stdin;
   /** Default: unix, the socket on which ssh waits for a descriptor. */
   stdout?: Stdout;
@@ -218,9 +219,18 @@ export function attemptAt({ attempts = [{}] }: World, index: number): Attempt {
   return attempts[Math.min(index, attempts.length - 1)] ?? {};
 }
 
+/** Descriptor 0, where it is not given. */
+export function stdinOf({ stdin, stdout = "unix" }: World): Stdin {
+  return stdin ?? (isUnixStream(stdout) ? { kind: "stdout", ends: false } : { kind: "null" });
+}
+
+const isUnixStream = (stdout: Stdout): boolean =>
+  ["unix", "unix without reader", "full unix"].includes(stdout);
+
 /** Whether the connection is passed as a descriptor, and not relayed. */
-export function passesDescriptor({ mode, world: { stdout = "unix" } }: Case): boolean {
-  return mode !== "stdio" && ["unix", "unix without reader", "full unix"].includes(stdout);
+export function passesDescriptor({ mode, world }: Case): boolean {
+  if (mode === "stdio" || !isUnixStream(world.stdout ?? "unix")) return false;
+  return mode === "fdpass" || stdinOf(world).kind === "stdout";
 }
 
 /** Whether progress is one line of a terminal that is drawn again and again. */

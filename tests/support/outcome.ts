@@ -209,7 +209,7 @@ function checkStderr(
     return undefined;
   }
   const isTerminal = calls?.every(
-    ({ name, fd, errno }) => name !== "fd_fdstat_get" || fd !== 2 || errno === 0,
+    ({ name, fd, errno }) => name !== "fd_filestat_get" || fd !== 2 || errno === 0,
   );
   const redraws = redrawsProgress(one) && isTerminal !== false;
   let plain = redraws ? text.replaceAll(/\x1b\[A\r\x1b\[K|\x1b\[\?7[lh]/g, "") : text;
