@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -57,7 +58,8 @@ uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
 
 /**
  * The variables that the program may see: the command's own and the terminal's type. An environment
- * can hold secrets, and any bytes.
+ * can hold secrets, and any bytes. Where the executable has more privileges than who started it, it
+ * sees none (secure_getenv(3)).
  */
 static const char allowed_env[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
 #define ALLOWED_ENV (sizeof allowed_env / sizeof *allowed_env)
@@ -65,6 +67,7 @@ static const char allowed_env[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM="};
 /** Finds the allowed variables, the first of each name. @return how many there are */
 static uint32_t find_variables(const struct shim *shim, const char *variables[ALLOWED_ENV]) {
     uint32_t count = 0;
+    if (getauxval(AT_SECURE) != 0) return 0;
     for (size_t i = 0; i < ALLOWED_ENV; i++) {
         const char *const *at = shim->environment;
         while (at != NULL && *at != NULL && skip_prefix(*at, allowed_env[i]) == NULL)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "wasm-rt.h"
@@ -51,6 +52,16 @@ void __stack_chk_fail(void) {
 
 // NOLINTEND(bugprone-reserved-identifier)
 
+/** The auxiliary vector: pairs of a type and a value. */
+static const uintptr_t *auxiliary;
+
+unsigned long getauxval(unsigned long type) {
+    for (const uintptr_t *at = auxiliary; at[0] != AT_NULL; at += 2) {
+        if (at[0] == type) return at[1];
+    }
+    return 0;
+}
+
 _Noreturn void standalone_start(uintptr_t *stack);
 _Noreturn void standalone_start(uintptr_t *stack) {
     int argc = (int)stack[0];
@@ -59,10 +70,10 @@ _Noreturn void standalone_start(uintptr_t *stack) {
     uintptr_t *at = (uintptr_t *)environment;
     while (*at++ != 0)
         continue;
-    for (; at[0] != AT_NULL; at += 2) {
-        // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel stores an integer.
-        if (at[0] == AT_RANDOM) memcpy(&__stack_chk_guard, (void *)at[1], sizeof(uintptr_t));
-    }
+    auxiliary = at;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel stores an integer.
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    if (random != NULL) memcpy(&__stack_chk_guard, random, sizeof(uintptr_t));
     __stack_chk_guard &= ~(uintptr_t)0xff;
     _exit(main(argc, argv, environment));
 }

@@ -3,7 +3,17 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 
@@ -14,6 +24,7 @@ import { errno as errnoOf } from "../support/errno";
 import { checkOutcome } from "../support/outcome";
 import { proxyCommand, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
+import { tool } from "../support/tools";
 
 interface Ran {
   status: number | null;
@@ -67,6 +78,35 @@ describe("SSH_VSOCK_PROXY_OPTIONS", { timeout: 300_000 }, () => {
     assert.equal(`${lines[1]?.replace(/^\S+ \S+ /, "")}\n`, ran.stderr);
     for (const line of lines) assert.match(line, stamped);
   });
+});
+
+describe("an executable with more privileges than who started it", { timeout: 300_000 }, () => {
+  const log = path.join(folder, "privileged");
+  const env = { ...process.env, SSH_VSOCK_PROXY_OPTIONS: `--log-file='${log}'` };
+  /** Runs it, and asserts that it fails to connect, and has a log or none. */
+  function ran(command: readonly string[], hasLog: boolean): void {
+    const [program, ...words] = [...command, missing];
+    const { status, stderr } = spawnSync(program as string, words, { encoding: "latin1", env });
+    assert.deepEqual([status, existsSync(log)], [68, hasLog], stderr);
+    rmSync(log, { force: true });
+  }
+  it("does not read the environment", () => {
+    const atSecure = path.join(root, "tests/support/at-secure.py");
+    ran(proxyCommand(), true);
+    ran([tool("python3"), atSecure, ...proxyCommand()], false);
+  });
+  // Only root can make such a file; at-secure.py stands in for it above.
+  const [program = "", ...others] = proxyCommand();
+  if (process.getuid?.() === 0 && others.length === 0) {
+    it("does not read the environment where its file is setgid", () => {
+      const copy = path.join(folder, "setgid");
+      copyFileSync(program, copy);
+      chownSync(copy, 0, 65534);
+      ran([copy], true);
+      chmodSync(copy, 0o2755);
+      ran([copy], false);
+    });
+  }
 });
 
 const stamped = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[(\d+)\] ssh-vsock-proxy: /;
