@@ -98,6 +98,8 @@ export enum Code {
   BadQuoting = 6431,
   /** SSH_VSOCK_PROXY_OPTIONS: an address, --help or --version. */
   NotForVariable = 6432,
+  /** --log-file: the file is descriptor 0 or 1. */
+  LogIsStdio = 6433,
 
   // Exit.NoHost
   NoSocket = 6801,
@@ -144,6 +146,22 @@ export enum Code {
   StdinFailed = 7110,
   StdoutFailed = 7111,
   NoLogFile = 7112,
+  // Relay: what is wrong with descriptor 0 or 1.
+  StdinNotReadable = 7120,
+  StdinIsDirectory = 7121,
+  StdoutNotWritable = 7122,
+  StdoutFull = 7123,
+  StdoutTooLarge = 7124,
+  // The log file.
+  LogNoDirectory = 7125,
+  LogNotDirectory = 7126,
+  LogIsDirectory = 7127,
+  LogSymlinkLoop = 7128,
+  LogNameTooLong = 7129,
+  LogForbidden = 7130,
+  LogReadOnly = 7131,
+  LogNoReader = 7132,
+  LogDiskFull = 7133,
 
   // Exit.TempFail
   /** The accept queue of a unix socket stayed full. */

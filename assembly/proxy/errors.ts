@@ -116,9 +116,38 @@ const RELAY = memory.data<u16>([
 ]);
 
 // prettier-ignore
+const STDIN = memory.data<u16>([
+  errno.BADF, <u16>Code.StdinNotReadable,
+  errno.ISDIR, <u16>Code.StdinIsDirectory,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
 const STDOUT = memory.data<u16>([
   errno.CONNRESET, <u16>Code.StdoutClosed,
   errno.PIPE, <u16>Code.StdoutClosed,
+  errno.BADF, <u16>Code.StdoutNotWritable,
+  errno.NOSPC, <u16>Code.StdoutFull,
+  errno.DQUOT, <u16>Code.StdoutFull,
+  errno.FBIG, <u16>Code.StdoutTooLarge,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
+const LOG = memory.data<u16>([
+  errno.NOTCAPABLE, <u16>Code.LogIsStdio,
+  errno.NOENT, <u16>Code.LogNoDirectory,
+  errno.NOTDIR, <u16>Code.LogNotDirectory,
+  errno.ISDIR, <u16>Code.LogIsDirectory,
+  errno.LOOP, <u16>Code.LogSymlinkLoop,
+  errno.NAMETOOLONG, <u16>Code.LogNameTooLong,
+  errno.ACCES, <u16>Code.LogForbidden,
+  errno.PERM, <u16>Code.LogForbidden,
+  errno.ROFS, <u16>Code.LogReadOnly,
+  errno.NXIO, <u16>Code.LogNoReader,
+  errno.NODEV, <u16>Code.LogNoReader,
+  errno.NOSPC, <u16>Code.LogDiskFull,
+  errno.DQUOT, <u16>Code.LogDiskFull,
   errno.SUCCESS,
 ]);
 
@@ -150,7 +179,7 @@ export function fdPassingFailure(error: u32): Result {
 
 /** A failure of log_open. */
 export function logFailure(error: u32, path: Text): Result {
-  const failure = callFailed(ANY_CALL, error, "log_open", Code.NoLogFile);
+  const failure = callFailed(LOG, error, "log_open", Code.NoLogFile);
   failure.subject = path;
   return failure;
 }
@@ -158,7 +187,7 @@ export function logFailure(error: u32, path: Text): Result {
 /** A failure of sock_relay, at the socket, descriptor 0 or descriptor 1. */
 export function relayFailure(error: u32, descriptor: fd): Result {
   const isSocket = descriptor > 1;
-  const table = isSocket ? RELAY : descriptor == 0 ? ANY_CALL : STDOUT;
+  const table = isSocket ? RELAY : descriptor == 0 ? STDIN : STDOUT;
   const otherwise: Code = isSocket ? Code.SystemError : Code.StdinFailed + descriptor;
   return callFailed(table, error, "sock_relay", otherwise);
 }

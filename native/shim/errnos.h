@@ -2,7 +2,8 @@
 // names.
 //
 // ERRNOS(X) lists X(name, number, linux). shim_errno maps the Linux errors that are not listed, for
-// which preview1 has no number. NOTCAPABLE, 76, is missing: no Linux error means it.
+// which preview1 has no number. NOTCAPABLE is not in the list: no Linux error means it. log_open
+// returns it for a file that it must not write to.
 
 #ifndef SHIM_ERRNOS_H
 #define SHIM_ERRNOS_H
@@ -85,7 +86,7 @@
     X(XDEV, 75, EXDEV)
 
 #define SHIM_ERRNO(name, number, linux) SHIM_##name = (number),
-enum { SHIM_SUCCESS = 0, ERRNOS(SHIM_ERRNO) };
+enum { SHIM_SUCCESS = 0, ERRNOS(SHIM_ERRNO) SHIM_NOTCAPABLE = 76 };
 #undef SHIM_ERRNO
 
 #endif

@@ -19,6 +19,9 @@
 /** The longest list of buffers or descriptors that a call takes; a longer one is INVAL. */
 #define SHIM_LIST_MAX 16
 
+/** st_rdev of /dev/null: makedev(1, 3), which would be a call (Linux's admin-guide/devices.txt). */
+#define NULL_DEVICE 0x103
+
 // Times are in nanoseconds.
 #define SHIM_MILLISECOND UINT64_C(1000000)
 #define SHIM_SECOND (1000 * SHIM_MILLISECOND)

@@ -131,9 +131,6 @@ static uint8_t filetype(int fd, mode_t mode) {
     }
 }
 
-/** st_rdev of /dev/null: makedev(1, 3), which would be a call (Linux's admin-guide/devices.txt). */
-#define NULL_DEVICE 0x103
-
 uint32_t shim_fd_filestat_get(struct shim *shim, uint32_t fd, uint32_t ret_stat) {
     uint8_t *result = shim_range(shim, ret_stat, FILESTAT_SIZE);
     if (result == NULL) return SHIM_FAULT;

@@ -13,11 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -105,6 +107,10 @@ sighandler_t signal(int number, sighandler_t handler) {
     return CALL4(rt_sigaction, number, action, NULL, 8) == 0 ? SIG_DFL : SIG_ERR;
 }
 
+uid_t geteuid(void) {
+    return (uid_t)CALL0(geteuid);
+}
+
 pid_t getpid(void) {
     return (pid_t)CALL0(getpid);
 }
@@ -115,12 +121,24 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 
 // ---- files and memory
 
+int openat(int directory, const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return (int)CALL4(openat, directory, path, flags, mode);
+}
+
 int open(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
     mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
     va_end(rest);
-    return (int)CALL4(openat, AT_FDCWD, path, flags, mode);
+    return openat(AT_FDCWD, path, flags, mode);
+}
+
+ssize_t readlinkat(int directory, const char *restrict path, char *restrict text, size_t size) {
+    return CALL4(readlinkat, directory, path, text, size);
 }
 
 int close(int fd) {
@@ -134,6 +152,19 @@ int fcntl(int fd, int command, ...) {
     int argument = va_arg(rest, int);
     va_end(rest);
     return (int)CALL3(fcntl, fd, command, argument);
+}
+
+/** Only for requests with a pointer. */
+int ioctl(int fd, unsigned long request, ...) {
+    va_list rest;
+    va_start(rest, request);
+    void *argument = va_arg(rest, void *);
+    va_end(rest);
+    return (int)CALL3(ioctl, fd, request, argument);
+}
+
+int fstatfs(int fd, struct statfs *status) {
+    return (int)CALL2(fstatfs, fd, status);
 }
 
 int fstat(int fd, struct stat *status) {
@@ -273,6 +304,14 @@ void *memchr(const void *bytes, int byte, size_t size) {
         if (*at == (uint8_t)byte) return (void *)at;
     }
     return NULL;
+}
+
+char *strrchr(const char *text, int byte) {
+    const char *last = NULL;
+    for (; *text != 0; text++) {
+        if (*text == (char)byte) last = text;
+    }
+    return (char *)last;
 }
 
 size_t strlen(const char *text) {

@@ -8,10 +8,13 @@ import {
   chownSync,
   copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
@@ -20,7 +23,6 @@ import { describe, it } from "node:test";
 import { Code, Exit } from "../../assembly/codes";
 import { makeCase } from "../support/case";
 import type { Case } from "../support/case";
-import { errno as errnoOf } from "../support/errno";
 import { checkOutcome } from "../support/outcome";
 import { proxyCommand, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
@@ -86,7 +88,7 @@ describe("an executable with more privileges than who started it", { timeout: 30
   /** Runs it, and asserts that it fails to connect, and has a log or none. */
   function ran(command: readonly string[], hasLog: boolean): void {
     const [program, ...words] = [...command, missing];
-    const { status, stderr } = spawnSync(program as string, words, { encoding: "latin1", env });
+    const { status, stderr } = spawnSync(program, words, { encoding: "latin1", env });
     assert.deepEqual([status, existsSync(log)], [68, hasLog], stderr);
     rmSync(log, { force: true });
   }
@@ -142,15 +144,15 @@ describe("--log-file", { timeout: 300_000 }, () => {
     assert.ok(statSync(path.join(odd, "log")).size > 0);
   });
 
-  const failures: Record<string, [() => string, string]> = {
-    "in a missing folder": [() => path.join(folder, "no/log"), "NOENT"],
-    "that is a folder": [() => folder, "ISDIR"],
+  const failures: Record<string, [() => string, Code]> = {
+    "in a missing folder": [() => path.join(folder, "no/log"), Code.LogNoDirectory],
+    "that is a folder": [() => folder, Code.LogIsDirectory],
     "below a file": [
       () => {
         writeFileSync(path.join(folder, "file"), "");
         return path.join(folder, "file/log");
       },
-      "NOTDIR",
+      Code.LogNotDirectory,
     ],
     "that is a FIFO without a reader": [
       () => {
@@ -158,18 +160,82 @@ describe("--log-file", { timeout: 300_000 }, () => {
         assert.equal(spawnSync("mkfifo", [fifo]).status, 0);
         return fifo;
       },
-      "NXIO",
+      Code.LogNoReader,
     ],
-    "with a name that is too long": [() => path.join(folder, "x".repeat(300)), "NAMETOOLONG"],
+    "that is a link to itself": [
+      () => {
+        symlinkSync("loop", path.join(folder, "loop"));
+        return path.join(folder, "loop");
+      },
+      Code.LogSymlinkLoop,
+    ],
+    "with a name that is too long": [() => path.join(folder, "x".repeat(300)), Code.LogNameTooLong],
+    // Root may write everywhere else.
+    "that is a second name in a folder such as /tmp": [
+      () => {
+        const shared = path.join(folder, "shared");
+        mkdirSync(shared);
+        chmodSync(shared, 0o1777);
+        writeFileSync(path.join(shared, "file"), "");
+        linkSync(path.join(shared, "file"), path.join(shared, "log"));
+        return path.join(shared, "log");
+      },
+      Code.LogForbidden,
+    ],
   };
-  for (const [what, [make, errno]] of Object.entries(failures)) {
-    it(`a path ${what}: NoLogFile, with ${errno}`, () => {
+  for (const [what, [make, code]] of Object.entries(failures)) {
+    it(`a path ${what}: ${Code[code]}`, () => {
       const log = make();
       const ran = run(["--log-file", log, missing]);
-      check(ran, { subject: log, code: Code.NoLogFile, log: { path: log, subject: log } });
-      assert.ok(ran.stderr.includes(`WASI errno ${errnoOf(errno)},`), ran.stderr);
+      check(ran, { subject: log, code, log: { path: log, subject: log } });
     });
   }
+
+  // What descriptors 0 and 1 are, and the log; F is a file, P a FIFO that someone reads.
+  const stdio: [redirections: string, log: string, isStdio: boolean][] = [
+    ['>"$F"', "$F", true],
+    ['<"$F"', "$F", true],
+    ['>"$F"', "$F.link", true],
+    ['>"$F"', "$F.second", true],
+    ['>"$F"', "/dev/stdout", true],
+    ['>"$F"', "/proc/self/fd/1", true],
+    ['>"$P"', "/dev/fd/1", true],
+    ['<>"$P"', "/dev/stdin", true],
+    ['<"$P" >"$F"', "$P", true],
+    [">/dev/full", "/dev/full", true],
+    ['2>"$P" >"$F"', "/dev/stderr", false],
+    ['>"$F" 2>&1', "/dev/stderr", true],
+    [">/dev/null </dev/null", "/dev/null", false],
+    ['<"$F"', "$F.other", false],
+  ];
+  for (const [redirections, log, isStdio] of stdio) {
+    it(`${log}, with ${redirections}: ${isStdio ? "LogIsStdio" : "a log"}`, () => {
+      const own = mkdtempSync(path.join(folder, "stdio-"));
+      const script = `
+        F=$1/file P=$1/fifo; shift
+        : >"$F"; mkfifo "$P"; ln -s file "$F.link"; ln "$F" "$F.second"
+        exec 9<>"$P"
+        "$@" --stdio --log-file="${log}" "${missing}" ${redirections}
+        status=$?; cat "$F"; exit $status`;
+      const words = ["-c", script, "sh", own, ...proxyCommand()];
+      const ran = spawnSync("/bin/sh", words, { encoding: "latin1", timeout: 60_000 });
+      assert.equal(ran.status, isStdio ? 64 : 68, ran.stderr);
+      const line =
+        /^ssh-vsock-proxy: [^\n]*: the log file is standard input or output itself[^\n]*\n$/;
+      const both = ran.stdout + ran.stderr;
+      if (isStdio) assert.match(both, line);
+      if (!redirections.includes("2>")) assert.equal(ran.stdout, "");
+    });
+  }
+  it("a terminal that is standard output, by the name /dev/tty: LogIsStdio", () => {
+    const spawnPty =
+      "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    const words = [...proxyCommand(), "--stdio", "--log-file=/dev/tty", missing];
+    const options = { encoding: "latin1", timeout: 60_000 } as const;
+    const ran = spawnSync(tool("python3"), ["-c", spawnPty, ...words], options);
+    assert.equal(ran.status, 64, ran.stdout);
+    assert.match(ran.stdout, /^ssh-vsock-proxy: \/dev\/tty: the log file is [^\n]*\n$/);
+  });
 
   it("a full device: the failure of the connection, and its exit status", () => {
     check(run(["--log-file", "/dev/full", missing]), { subject: missing, code: Code.NoSocket });

@@ -146,25 +146,28 @@ describe("stdin and stdout of the relay", { timeout: 300_000 }, () => {
     assert.equal((await received).toString(), "typed\n");
   });
 
-  it("a folder as stdin: StdinFailed", async () => {
-    const input = openSync(folder, "r");
-    const { ended } = start(["--stdio", address], [input, "pipe", "pipe"]);
-    const peer = await peers.connection();
-    failed(await ended, address, Code.StdinFailed);
-    peer.destroy();
-    closeSync(input);
-  });
-
-  it("a full device as stdout: StdoutFailed", async () => {
-    const output = openSync("/dev/full", "w");
-    const { child, ended } = start(["--stdio", address], ["pipe", output, "pipe"]);
-    const peer = await peers.connection(ended);
-    peer.write("more");
-    failed(await ended, address, Code.StdoutFailed);
-    child.stdin?.destroy();
-    peer.destroy();
-    closeSync(output);
-  });
+  // The kinds that cannot be used, by the errno that says it.
+  const wrong: [what: string, stdin: string, stdout: string, code: Code][] = [
+    ["a folder as stdin", "<.", "", Code.StdinIsDirectory],
+    ["a stdin that is open for writing", '0>"$F"', "", Code.StdinNotReadable],
+    ["a stdout that is open for reading", "", '1<"$F"', Code.StdoutNotWritable],
+    ["/dev/null as stdout, open for reading", "", "1</dev/null", Code.StdoutNotWritable],
+    ["a full device as stdout", "", ">/dev/full", Code.StdoutFull],
+    ["a file as stdout that may not grow", "", '>"$F"', Code.StdoutTooLarge],
+  ];
+  for (const [what, stdin, stdout, code] of wrong) {
+    it(`${what}: ${Code[code]}`, async () => {
+      const limit = code === Code.StdoutTooLarge ? "ulimit -f 0;" : "";
+      const script = `F=$0; ${limit} exec "$@" ${stdin} ${stdout}`;
+      const shell = ["sh", "-c", script, file("full"), ...proxyCommand()];
+      const { child, ended } = start(["--stdio", address], ["pipe", "pipe", "pipe"], shell);
+      const peer = await peers.connection(ended);
+      peer.on("error", () => undefined).write("more");
+      failed(await ended, address, code);
+      child.stdin?.destroy();
+      peer.destroy();
+    });
+  }
 
   it("stdin closed: the peer sees the end at once", async () => {
     const shell = ["sh", "-c", 'exec "$@" <&-', "sh", ...proxyCommand()];

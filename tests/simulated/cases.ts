@@ -254,7 +254,7 @@ add("stdout-over-vsock", vsock, { world: { stdout: "vsock" } });
 for (const [fd, error, code] of [
   [3, "PIPE", Code.PeerClosed],
   [0, "IO", Code.StdinFailed],
-  [1, "NOSPC", Code.StdoutFailed],
+  [1, "NOSPC", Code.StdoutFull],
   [1, "PIPE", Code.StdoutClosed],
 ] as const) {
   const relayEnd = { fd, error: errno(error) };

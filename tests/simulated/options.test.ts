@@ -4,11 +4,22 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { makeCase, unixTarget } from "../support/case";
 import type { Bytes, World } from "../support/case";
+import { errno, errnoName, errnos } from "../support/errno";
+import { logReason, relayReason } from "../support/oracle";
+import { checkOutcome } from "../support/outcome";
 import { callOf, simulate } from "./world";
 import type { SimulatedOutcome } from "./world";
 
 const MS = 1_000_000;
+
+/** A full disk is the reason of two errnos, and only of these. */
+function checkGuesses({ stderr }: SimulatedOutcome, error: number): void {
+  const isFull = ["NOSPC", "DQUOT"].includes(errnoName(error));
+  assert.equal(stderr.includes("disk is full"), isFull, stderr.toString());
+}
+
 const refuses: World = { attempts: [{ connect: "NOENT" }] };
 
 describe("SSH_VSOCK_PROXY_OPTIONS", () => {
@@ -168,16 +179,22 @@ describe("--log-file", () => {
     assert.match(logged(["unix/\x1b[2J\n"]), /unix\/\\x1b\[2J\\x0a: /);
   });
 
-  it("that cannot be opened is named with its errno", () => {
+  it("that cannot be opened is named, and what the errno means", () => {
+    for (const error of [...errnos, errno("NOTCAPABLE")]) {
+      const world = { simulation: { fails: { log_open: [errnoName(error)] } } };
+      const log = { path: "/l", subject: "/l" };
+      const { code } = logReason(error);
+      const outcome = simulate(["--log-file", "/l", "unix/x"], world);
+      checkOutcome(makeCase({ name: "log", subject: "unix/x", log, code, world }), outcome);
+      checkGuesses(outcome, error);
+      assert.equal(callOf(outcome, "sock_open"), undefined);
+    }
+  });
+  it("that cannot be opened is the command line's, though the variable has one as well", () => {
     const fails = { simulation: { fails: { log_open: ["NOENT"] } } };
-    assert.equal(
-      simulate(["--log-file", "/l", "unix/x"], fails).stderr.toString(),
-      "ssh-vsock-proxy: /l: the log file cannot be opened for appending: WASI errno 44, from log_open\n",
-    );
-    // The command line's, though the variable has one as well.
     const variable = ["SSH_VSOCK_PROXY_OPTIONS=--log-file /l"];
     const line = simulate(["--log-file=/m", "unix/x"], fails, variable).stderr.toString();
-    assert.match(line, /^ssh-vsock-proxy: \/m: the log/);
+    assert.match(line, /^ssh-vsock-proxy: \/m: no such log/);
   });
 
   it("that takes nothing is no failure", () => {
@@ -231,4 +248,19 @@ describe("passing or relaying", () => {
       assert.ok(passes(simulate(["--fdpass", "unix/x"], { stdin: { kind } })), kind);
     }
   });
+});
+
+describe("a relay that fails", () => {
+  for (const fd of [0, 1, 3]) {
+    it(`at descriptor ${fd}: what each errno means`, () => {
+      for (const error of errnos) {
+        const world: World = { stdout: "pipe", simulation: { relayEnd: { fd, error } } };
+        const { code } = relayReason(error, fd);
+        const outcome = simulate(["unix/x"], world);
+        const target = unixTarget("unix", "/x");
+        checkOutcome(makeCase({ name: "relay", subject: "unix/x", target, code, world }), outcome);
+        checkGuesses(outcome, fd === 1 ? error : 0);
+      }
+    });
+  }
 });

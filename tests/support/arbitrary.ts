@@ -180,7 +180,7 @@ const wrongOutput = oneOf<Draft[]>(
   ...[".", "./a/b"].map((path): Draft => {
     const log = { path, subject: path };
     const world = simulated("log_open", "ISDIR");
-    return { options: [["--log-file", path]], log, code: Code.NoLogFile, world };
+    return { options: [["--log-file", path]], log, code: Code.LogIsDirectory, world };
   }),
 ).chain((draft) =>
   oneOf(
@@ -427,12 +427,12 @@ const relay: fc.Arbitrary<Draft> = fc
       world.stdout = "full";
       world.stdin = silent;
       world.relay = { first: BANNER, until: "end", last: "" };
-      code = Code.StdoutFailed;
+      code = Code.StdoutFull;
     }
     if (way === "directory") {
       world.stdin = { kind: "directory" };
       world.relay = { first: "", until: "end", last: "" };
-      code = Code.StdinFailed;
+      code = Code.StdinIsDirectory;
     }
     if (way === "stdin is stdout" && stdout === "unix") world.stdin = { kind: "stdout", content };
     const isStdio = world.stdin?.kind === "stdout" || stdio;

@@ -180,7 +180,7 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
   const reply = socket?.taken.toString("latin1") ?? "";
   switch (name) {
     case "log_open":
-      return failed ? reasonOf(error, name, {}, Code.NoLogFile) : own;
+      return failed ? oracle.logReason(error) : own;
     case "fd_filestat_get":
       return { code: error === errno("BADF") ? Code.NoStdout : Code.NoFdPassing };
     case "sock_addr_local":

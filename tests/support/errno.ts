@@ -14,6 +14,10 @@ for (const [, name = "", number, linux = ""] of rows) {
   numbers.set(name, Number(number)).set(linux, Number(number));
 }
 
+// What log_open returns for a file that it must not write to; no Linux error means it.
+names.set(76, "NOTCAPABLE");
+numbers.set("NOTCAPABLE", 76);
+
 /** Every errno that the shim returns, but SUCCESS. */
 export const errnos: readonly number[] = [...names.keys()].filter((number) => number !== 0);
 

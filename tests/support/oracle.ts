@@ -79,7 +79,30 @@ const peerCodes: Table = {
   PIPE: Code.PeerClosed,
   NOTCONN: Code.PeerClosed,
 };
-const stdoutCodes: Table = { CONNRESET: Code.StdoutClosed, PIPE: Code.StdoutClosed };
+const stdinCodes: Table = { BADF: Code.StdinNotReadable, ISDIR: Code.StdinIsDirectory };
+const stdoutCodes: Table = {
+  CONNRESET: Code.StdoutClosed,
+  PIPE: Code.StdoutClosed,
+  BADF: Code.StdoutNotWritable,
+  NOSPC: Code.StdoutFull,
+  DQUOT: Code.StdoutFull,
+  FBIG: Code.StdoutTooLarge,
+};
+const logCodes: Table = {
+  NOTCAPABLE: Code.LogIsStdio,
+  NOENT: Code.LogNoDirectory,
+  NOTDIR: Code.LogNotDirectory,
+  ISDIR: Code.LogIsDirectory,
+  LOOP: Code.LogSymlinkLoop,
+  NAMETOOLONG: Code.LogNameTooLong,
+  ACCES: Code.LogForbidden,
+  PERM: Code.LogForbidden,
+  ROFS: Code.LogReadOnly,
+  NXIO: Code.LogNoReader,
+  NODEV: Code.LogNoReader,
+  NOSPC: Code.LogDiskFull,
+  DQUOT: Code.LogDiskFull,
+};
 
 /**
  * What lines name: the address as it is written, its port, and the path or abstract name that is tried,
@@ -136,11 +159,16 @@ export function reasonOf(
   return { code: table[name] ?? anyCall[name] ?? otherwise, errno: error, call };
 }
 
+/** Why log_open failed. */
+export function logReason(error: number): Reason {
+  return reasonOf(error, "log_open", logCodes, Code.NoLogFile);
+}
+
 /** Why a relay failed, by the descriptor that sock_relay names. */
 export function relayReason(error: number, fd: number): Reason {
   if (fd > 1) return reasonOf(error, "sock_relay", peerCodes);
   return fd === 0
-    ? reasonOf(error, "sock_relay", {}, Code.StdinFailed)
+    ? reasonOf(error, "sock_relay", stdinCodes, Code.StdinFailed)
     : reasonOf(error, "sock_relay", stdoutCodes, Code.StdoutFailed);
 }
 

@@ -292,7 +292,7 @@ function checkFailure(
   const isExpected = (expected: Code): boolean =>
     expected === code || (calls === undefined && isEnd(expected));
   check(codes === "any" || codes.some(isExpected), `it fails with ${Code[code]}: ${line}`);
-  const ofLog = call === "log_open";
+  const ofLog = call === "log_open" || Code[code].startsWith("Log");
   // Reading the arguments, or opening the log, may have failed before there was a subject.
   const early = [Code.MemoryLimit, Code.DescriptorLimit].includes(code);
   const expected = ofLog ? one.log?.subject : one.subject;

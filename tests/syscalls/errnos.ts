@@ -28,10 +28,13 @@ const table: Readonly<Record<string, string>> = {
   exit_group: "",
   fcntl: "EACCES EAGAIN EBADF EBUSY EDEADLK EFAULT EINTR EINVAL EMFILE ENOLCK ENOTDIR EPERM",
   fstat: status,
-  // getpid(2): "These functions are always successful."
+  fstatfs: "EBADF EFAULT EINTR EIO ENOMEM ENOSYS EOVERFLOW",
+  // geteuid(2) and getpid(2): "These functions are always successful."
+  geteuid: "",
   getpid: "",
   getsockname: "EBADF EFAULT EINVAL ENOBUFS ENOTSOCK",
   getsockopt: option,
+  ioctl: "EBADF EFAULT EINVAL ENOTTY",
   mmap: mapping,
   munmap: mapping,
   newfstatat: status,
@@ -41,6 +44,7 @@ const table: Readonly<Record<string, string>> = {
     "EWOULDBLOCK",
   pipe2: "EFAULT EINVAL EMFILE ENFILE ENOPKG",
   ppoll: "EFAULT EINTR EINVAL ENOMEM",
+  readlinkat: "EACCES EBADF EINVAL EIO ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR",
   readv: `EINVAL EOPNOTSUPP ${read}`,
   recvmsg: "EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK " + sockets,
   rt_sigaction: "EFAULT EINVAL",

@@ -49,6 +49,7 @@ async function run(
   injection?: Injection,
 ): Promise<Run> {
   const own = mkdtempSync(path.join(peers.folder, "run-"));
+  scenario.prepare?.(own);
   const log = path.join(own, "strace");
   const injections = [...(scenario.always ?? []), ...(injection ? [textOf(injection)] : [])];
   const one = caseOf(name, scenario, peers, own);

@@ -1,7 +1,7 @@
 // The scenarios of the tests under strace: a command line, its peers, and what strace does in each
 // run. What has to hold is in verdict.ts, and run.ts makes a run.
 
-import { mkdirSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync } from "node:fs";
 import path from "node:path";
 
 import { Code } from "../../assembly/codes";
@@ -68,6 +68,8 @@ export interface Scenario {
   case?: Partial<Case>;
   /** A relay's standard input and output; without it, a descriptor is passed. */
   relay?: "pipes" | "files";
+  /** What is in the run's folder before it. */
+  prepare?: (own: string) => void;
   /** Injections that are part of the scenario. */
   always?: string[];
   /** The calls that it is about, where the others are those of another scenario. */
@@ -133,6 +135,15 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     rest: ["22", "x".repeat(100_000)],
     socket: near,
     only: ["mmap"],
+  },
+  "linked-log": {
+    options: [...fdpass, "--log-file=log"],
+    socket: near,
+    prepare: (own) => {
+      chmodSync(own, 0o1777);
+      symlinkSync("/dev/full", `${own}/log`);
+    },
+    only: ["fstat", "fstatfs", "geteuid", "ioctl", "openat", "readlinkat"],
   },
   "relay-pipes": {
     options: ["--wait=20s", "--log-file=log"],

@@ -14,6 +14,7 @@ import {
   connectCodes,
   fdPassingCodes,
   handshakeCodes,
+  logReason,
   reasonOf,
   retryable,
 } from "../support/oracle";
@@ -73,9 +74,22 @@ const rules: readonly Rule[] = [
   // Ignoring signals; closing what is not used again.
   [/^(rt_sigaction|close|munmap)\(/, usual],
   // A line that stderr or the log does not take is lost.
-  [/^ppoll\(\[\{fd=2, |^writev\([23], /, usual],
+  [/^ppoll\(\[\{fd=2, |^writev\([24], /, usual],
   // Whether to draw progress; the size of a pipe; a pipe, in whose place there is a buffer.
   [/^(fcntl|fstat|getsockopt)\(2, |^fcntl\(\d+, F_[GS]ETPIPE_SZ|^pipe2\(/, usual],
+  // The log: its directory and links; whether it is descriptor 0 or 1.
+  [
+    /^(openat|fstatfs|readlinkat|fstat|ioctl)\(/,
+    (error, { options = [] }, line) => {
+      if (!options.some((word) => word.startsWith("--log"))) return undefined;
+      if (line.startsWith("ioctl(")) return "usual";
+      // ELOOP is taken for a link, which is not there.
+      if (line.startsWith("fstat(") || error === "ELOOP") return "any";
+      return error === "EINTR" && line.startsWith("openat(")
+        ? "usual"
+        : { code: logReason(numberOf(error)).code };
+    },
+  ],
   // What is at a path where nothing listens.
   [/^newfstatat\(/, usual],
   // Whether a peer that has ended its sending is gone, and with which errno.
@@ -119,10 +133,6 @@ const rules: readonly Rule[] = [
       const { code } = reasonOf(numberOf(error), "", connectCodes[scheme]);
       return always?.includes(ABSENT_AT_FIRST) && retryable.includes(code) ? "usual" : { code };
     },
-  ],
-  [
-    /^openat\(.*log"/,
-    (error) => ({ code: reasonOf(numberOf(error), "", {}, Code.NoLogFile).code }),
   ],
   [
     /^(readv|recvmsg|sendmsg|shutdown|splice|writev)\(/,
