@@ -177,10 +177,15 @@ const wrongOutput = oneOf<Draft[]>(
     return { options, mode: "fdpass", code: Code.NoFdPassing, world: { stdout } };
   }),
   { code: Code.NoStdout, world: { stdout: "null" } },
-  ...[".", "./a/b"].map((path): Draft => {
+  ...(
+    [
+      [".", "ISDIR", Code.LogIsDirectory],
+      ["./a/b", "NOENT", Code.LogNoDirectory],
+    ] as const
+  ).map(([path, error, code]): Draft => {
     const log = { path, subject: path };
-    const world = simulated("log_open", "ISDIR");
-    return { options: [["--log-file", path]], log, code: Code.LogIsDirectory, world };
+    const world = simulated("log_open", error);
+    return { options: [["--log-file", path]], log, code, world };
   }),
 ).chain((draft) =>
   oneOf(
