@@ -65,7 +65,8 @@ function build(output, trace) {
     for (const source of trace ? [...shimSources, traceSource] : shimSources) {
       compile("CC", "cc", [...flags, ...cFlags, ...object(source)]);
     }
-    for (const source of ["native/addon/addon.cc", "native/addon/arguments.cc"]) {
+    for (const name of ["addon", "arguments", "environment"]) {
+      const source = `native/addon/${name}.cc`;
       compile("CXX", "c++", [...flags, ...cxxFlags, ...includes(), ...object(source)]);
     }
     const wraps = trace ? traceWraps() : [];

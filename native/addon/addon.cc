@@ -1,14 +1,14 @@
 // The shim as a Node addon: what proxy.wasm imports, as functions of JavaScript. The shim
 // implements the imports; this file converts JavaScript's values to C's and back.
 //
-//   new Shim(args: Buffer[])   args: the program's arguments, its own name first
+//   new Shim(args: Buffer[])   args: the program's arguments, its own name first; its environment is
+//                              process.env as it is now
 //   shim.imports               the import object for WebAssembly.Instance
 //   shim.attach(memory)        to be called with the instance's memory before the first import runs
 //   shim.close()               closes what the program has opened
 //   rawArguments(decoded)      arguments.cc
 
 #include <napi.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <string>
@@ -19,6 +19,7 @@
 
 #include "../shim/shim.h"
 #include "arguments.h"
+#include "environment.h"
 
 namespace {
 
@@ -47,8 +48,11 @@ class Shim : public Napi::ObjectWrap<Shim> {
         }
         for (const std::string &arg : args_)
             argv_.push_back(arg.c_str());
-        // Not by way of process.env, which is decoded.
-        shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()), environ);
+        variables_ = Environment(info.Env());
+        for (const std::string &variable : variables_)
+            environment_.push_back(variable.c_str());
+        environment_.push_back(nullptr);
+        shim_init(&shim_, argv_.data(), static_cast<uint32_t>(argv_.size()), environment_.data());
     }
 
     ~Shim() override {
@@ -82,6 +86,8 @@ class Shim : public Napi::ObjectWrap<Shim> {
 
     std::vector<std::string> args_;
     std::vector<const char *> argv_;
+    std::vector<std::string> variables_;
+    std::vector<const char *> environment_;
     struct shim shim_;
     Napi::ObjectReference memory_;
 };

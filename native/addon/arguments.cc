@@ -6,28 +6,22 @@
 #include "arguments.h"
 
 #include <cstdio>
-#include <string>
-#include <vector>
 
-namespace {
-
-std::vector<std::string> CommandLine() {
-    std::string line;
-    if (FILE *file = std::fopen("/proc/self/cmdline", "re")) {
+std::vector<std::string> TextsOf(const char *path) {
+    std::string bytes;
+    if (FILE *file = std::fopen(path, "re")) {
         char part[4096];
         while (size_t count = std::fread(part, 1, sizeof part, file)) {
-            line.append(part, count);
+            bytes.append(part, count);
         }
         std::fclose(file);
     }
     std::vector<std::string> all;
-    for (size_t at = 0, end; (end = line.find('\0', at)) != std::string::npos; at = end + 1) {
-        all.emplace_back(line, at, end - at);
+    for (size_t at = 0, end; (end = bytes.find('\0', at)) != std::string::npos; at = end + 1) {
+        all.emplace_back(bytes, at, end - at);
     }
     return all;
 }
-
-}  // namespace
 
 Napi::Value RawArguments(const Napi::CallbackInfo &info) {
     Napi::Env env = info.Env();
@@ -36,7 +30,7 @@ Napi::Value RawArguments(const Napi::CallbackInfo &info) {
     }
     auto decoded = info[0].As<Napi::Array>();
     const uint32_t count = decoded.Length();
-    const std::vector<std::string> all = CommandLine();
+    const std::vector<std::string> all = TextsOf("/proc/self/cmdline");
     Napi::Array result = Napi::Array::New(env, count);
     for (uint32_t i = 0; i < count; i++) {
         std::string bytes = Napi::Value(decoded[i]).ToString().Utf8Value();

@@ -129,10 +129,17 @@ export async function serve(file: string, each: (socket: net.Socket) => void): P
  * Runs TypeScript that has `Program` and `AT` in a process of its own.
  *
  * @param redirection of its descriptors, in the shell's syntax; otherwise 0 to 2 are stream sockets
+ * @param before words of the shell before the command, such as assignments of variables
  */
-export async function inChild(source: string, redirection = "", args: readonly string[] = []) {
+export async function inChild(
+  source: string,
+  redirection = "",
+  args: readonly string[] = [],
+  before = "",
+) {
   const script = `const { Program, AT } = require(${JSON.stringify(__filename)});\n${source}`;
-  const command = ["-c", `exec "$0" --import tsx -e "$@" ${redirection}`, process.execPath];
+  const line = `${before} exec "$0" --import tsx -e "$@" ${redirection}`;
+  const command = ["-c", line, process.execPath];
   const child = spawn("/bin/sh", [...command, script, ...args], { cwd: root });
   const closed = once(child, "close");
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
