@@ -52,6 +52,16 @@ int fd_open(const char *path, int flags) {
     return fd_move_above_stdio(fd);
 }
 
+bool fd_replace(int fd, int other) {
+    const int null = fd_open("/dev/null", O_RDWR | O_CLOEXEC);
+    int result;
+    do {
+        result = dup3(null < 0 ? other : null, fd, fd > STDERR_FILENO ? O_CLOEXEC : 0);
+    } while (result < 0 && errno == EINTR);
+    if (null >= 0) close(null);
+    return result >= 0;
+}
+
 uint32_t fd_table_insert(struct shim *shim, int host_fd, uint8_t *result) {
     if (host_fd < 0) return shim_errno(errno);
     uint32_t i = 0;

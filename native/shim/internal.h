@@ -100,6 +100,14 @@ uint32_t fd_table_insert(struct shim *shim, int host_fd, uint8_t *result);
  */
 int fd_move_above_stdio(int fd);
 
+/**
+ * Closes a descriptor but keeps its number: puts /dev/null in its place, or `other` if that cannot be
+ * opened. A free number is the next one that the process gets, for a file of its own.
+ *
+ * @return false if the descriptor is as it was
+ */
+bool fd_replace(int fd, int other);
+
 /** open(2), resumed after signals, with the mode 0600 for a new file; the result is above 0 to 2. */
 int fd_open(const char *path, int flags);
 

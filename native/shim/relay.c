@@ -42,6 +42,10 @@
 struct endpoint {
     int fd;
     mode_t type;
+    /** Whether the other direction uses the same descriptor, so that it must stay open. */
+    bool shared;
+    /** Whether /dev/null has taken its place. */
+    bool closed;
 };
 
 struct direction {
@@ -197,15 +201,6 @@ static enum outcome run_direction(struct direction *direction) {
     return outcome;
 }
 
-/** Ends one direction of an endpoint, so that the other side notices. */
-static void close_half(const struct endpoint *endpoint, int how) {
-    if (is_socket(endpoint)) {
-        shutdown(endpoint->fd, how);
-    } else {
-        close(endpoint->fd);
-    }
-}
-
 struct relay {
     /** To the socket. */
     struct direction up;
@@ -218,6 +213,18 @@ struct relay {
     int error_fd;
     int error;
 };
+
+/**
+ * Ends one direction of an endpoint, so that the other side notices. Until the relay returns, nothing
+ * else of the process may get the number.
+ */
+static void close_half(const struct relay *relay, struct endpoint *endpoint, int how) {
+    if (is_socket(endpoint)) {
+        shutdown(endpoint->fd, how);
+    } else if (!endpoint->shared) {
+        endpoint->closed = fd_replace(endpoint->fd, relay->up.to.fd);
+    }
+}
 
 static void set_error(struct relay *relay, int fd, int error) {
     relay->error_fd = fd;
@@ -282,7 +289,7 @@ static void run_up(struct relay *relay) {
             if (!is_disconnect(errno)) return stop(relay);
             // What the peer has sent before can still be read.
             up->ended = true;
-            close_half(&up->from, SHUT_RD);
+            close_half(relay, &up->from, SHUT_RD);
             break;
         case PROGRESS:
         case BLOCKED:
@@ -323,7 +330,7 @@ static void run_down(struct relay *relay) {
     switch (run_direction(down)) {
         case AT_END:
             down->ended = true;
-            close_half(&down->to, SHUT_WR);
+            close_half(relay, &down->to, SHUT_WR);
             if (cannot_send(down->from.fd)) peer_closed(relay);
             break;
         case FAILED: {
@@ -447,6 +454,7 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     if (error == SHIM_SUCCESS) error = prepare(&relay.down, socket, to);
     if (error != SHIM_SUCCESS) return error;
     if (!is_socket(&relay.up.to)) return SHIM_NOTSOCK;
+    relay.up.from.shared = relay.down.to.shared = from == to;
     if (fcntl(socket, F_SETFL, O_NONBLOCK) != 0) return shim_errno(errno);
     if (prepare_memory(&relay.up, true) && prepare_memory(&relay.down, false)) {
         relay_loop(&relay);
@@ -455,6 +463,9 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     }
     release(&relay.up);
     release(&relay.down);
+    // Only what the program has opened is closed; 0 to 2 stay, as /dev/null.
+    if (relay.up.from.closed) (void)shim_fd_close(shim, in);
+    if (relay.down.to.closed) (void)shim_fd_close(shim, out);
     if (error != SHIM_SUCCESS) return error;
 
     const uint32_t fds[] = {fd, in, out};

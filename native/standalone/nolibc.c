@@ -145,6 +145,10 @@ int close(int fd) {
     return (int)CALL1(close, fd);
 }
 
+int dup3(int from, int to, int flags) {
+    return (int)CALL3(dup3, from, to, flags);
+}
+
 int fcntl(int fd, int command, ...) {
     va_list rest;
     va_start(rest, command);

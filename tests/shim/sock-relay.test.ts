@@ -19,6 +19,10 @@ before(() =>
   }),
 );
 
+/** A peer that ends first, and takes everything. */
+const greeting = path.join(folder, "greeting");
+before(() => serve(greeting, (socket) => socket.end("hello").resume()));
+
 /** Relays between descriptors 0 and 1 of a child and the socket, with RELAY_HALF_CLOSE. */
 function relay(redirection: string) {
   const script = `
@@ -52,5 +56,84 @@ describe("sock_relay", { timeout: 300_000 }, () => {
     assert.equal(it.call("log_open", AT.address, 9, AT.result), 0);
     assert.equal(it.call("sock_relay", it.result, 0, 1, 0, AT.result), errno("NOTSOCK"));
     it.shim.close();
+  });
+
+  // Rule 1 of docs/abi.md: the program reaches no descriptor but its own, also once the relay has
+  // closed some of them and their numbers are free.
+  describe("leaves nothing behind by which the program reaches another file", () => {
+    /**
+     * Relays between `ends` of a child, JavaScript, and the socket; then the child opens files of its
+     * own, and the program writes to all its numbers, and closes them.
+     */
+    async function reach(ends: string, limit = "") {
+      const script = `
+        const fs = require("node:fs");
+        const it = new Program();
+        const open = (file) => {
+          it.bytes(AT.address, file.length).write(file);
+          it.call("log_open", AT.address, file.length, AT.result);
+          return it.result;
+        };
+        const connect = () => {
+          const fd = it.open();
+          if (it.connect(fd, process.argv[1]) !== 0) throw new Error("not connected");
+          return fd;
+        };
+        const log = process.argv[1] + ".log";
+        const fd = connect();
+        const [input, output] = ${ends};
+        ${limit}
+        const error = it.call("sock_relay", fd, input, output, 1, AT.result);
+        globalThis.fill?.forEach(fs.closeSync);
+        const ends = [0, 1].map((n) => fs.readlinkSync("/proc/self/fd/" + n).replace(/:.*/, ""));
+        const files = [0, 1, 2, 3].map((i) => fs.openSync(process.argv[1] + i, "w+"));
+        it.iovec(1);
+        for (let n = 0; n < 12; n++) if (n !== 2) it.call("fd_write", n, AT.iovs, 1, AT.flags);
+        for (let n = 0; n < 12; n++) it.call("fd_close", n);
+        const sizes = files.map((file) => fs.fstatSync(file).size);
+        const free = Array.from({ length: 9 }, () => it.call("sock_open", 3, 6, AT.flags));
+        console.error(JSON.stringify({
+          error, ends, files: files.every((file) => file > 2), sizes,
+          free: free.filter((error) => error === 0).length,
+        }));`;
+      const output = path.join(folder, "output");
+      return JSON.parse(
+        (await inChild(script, `< package.json > ${output}`, [greeting])).stderr,
+      ) as {
+        error: number;
+        ends: string[];
+      };
+    }
+    const safe = { error: 0, files: true, sizes: [0, 0, 0, 0], free: 8 };
+    const [file, output] = [path.join(root, "package.json"), path.join(folder, "output")];
+    const [nothing, socket] = ["/dev/null", "socket"];
+
+    const cases: [what: string, ends: string, stdio: [string, string]][] = [
+      ["descriptors 0 and 1", "[0, 1]", [file, nothing]],
+      ["a file that it has opened, as out", "[0, open(log)]", [file, output]],
+      ["the same, while another is open", "[0, (open(log), open(log))]", [file, output]],
+      ["a file that it has opened, as in", "[open(log), open(log)]", [file, output]],
+      ["a file as both", "((log) => [log, log])(open(log))", [file, output]],
+      ["the socket as in", "[fd, open(log)]", [file, output]],
+      ["the socket as out", "[connect(), fd]", [file, output]],
+      ["the socket as both", "[fd, fd]", [file, output]],
+      ["another socket as both", "((other) => [other, other])(connect())", [file, output]],
+      ["descriptor 0 as both", "[0, 0]", [file, output]],
+    ];
+    for (const [what, ends, stdio] of cases) {
+      it(what, async () => {
+        assert.deepEqual(await reach(ends), { ...safe, ends: stdio });
+      });
+    }
+
+    it("descriptors 0 and 1, where /dev/null cannot be opened", async () => {
+      const limit = `
+        globalThis.fill = [];
+        for (;;) {
+          try { fill.push(fs.openSync("/", "r")); } catch { break; }
+        }`;
+      const { ends, ...rest } = await reach("[0, 1]", limit);
+      assert.deepEqual({ ends, ...rest }, { ...safe, ends: [file, socket] });
+    });
   });
 });

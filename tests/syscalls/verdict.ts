@@ -71,8 +71,8 @@ const usual = (): Verdict => "usual";
 const rules: readonly Rule[] = [
   // Whether 0 to 2 are closed, and opening /dev/null for them then.
   [/^ppoll\(\[\{fd=0, events=0\}|^openat\(AT_FDCWD, "\/dev\/null"/, usual],
-  // Ignoring signals; closing what is not used again.
-  [/^(rt_sigaction|close|munmap)\(/, usual],
+  // Ignoring signals; closing what is not used again, or putting /dev/null in its place.
+  [/^(rt_sigaction|close|dup3|munmap)\(/, usual],
   // A line that stderr or the log does not take is lost.
   [/^ppoll\(\[\{fd=2, |^writev\([24], /, usual],
   // Whether to draw progress; the size of a pipe; a pipe, in whose place there is a buffer.
