@@ -11,6 +11,8 @@
 //    Ctrl-S has stopped may block both directions all the same.)
 // 3. Neither direction waits for the other; each waits for bytes or for room.
 // 4. The memory of a direction is bounded: a pipe and a buffer.
+// 5. A splice(2) of a socket that returns 0 or EAGAIN is not believed: only a read tells its end, or
+//    that it is empty. At TCP's urgent mark splice(2) returns that for ever (tcp_splice_read).
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,17 +143,46 @@ static bool use_pipe(struct direction *direction) {
     return direction->pipe[0] >= 0 && direction->pipe[1] >= 0;
 }
 
-/** One step, which is one system call: moves bytes out of `from`, into `to`, or both. */
+/**
+ * Reads a byte of a socket of which splice(2) moved none. A read goes past the urgent mark; what the
+ * mark is on, it leaves out (tcp(7)). The byte, and all that follow it, go through a buffer.
+ */
+static ssize_t read_past_mark(struct direction *direction) {
+    uint8_t byte;
+    const ssize_t count = read_some(&direction->from, &byte, 1);
+    if (count <= 0) return count;
+    if (!use_buffer(direction)) {
+        // Not EAGAIN: the byte is lost.
+        errno = ENOMEM;
+        return -1;
+    }
+    direction->buffer[0] = byte;
+    return count;
+}
+
+/** Moves bytes out of `from`: into the buffer, our own pipe, or right into `to`. */
+static ssize_t read_bytes(struct direction *direction) {
+    if (direction->buffer != NULL) {
+        return read_some(&direction->from, direction->buffer, BUFFER_SIZE);
+    }
+    const bool direct = is_direct(direction);
+    const int to = direct ? direction->to.fd : direction->pipe[1];
+    const ssize_t count = splice_some(direction->from.fd, to, PIPE_SIZE);
+    // A direct splice returns EAGAIN for a full pipe too. The program's own socket is no TCP socket.
+    const bool empty = count == 0 || (count < 0 && errno == EAGAIN && !direct);
+    return empty && is_socket(&direction->from) ? read_past_mark(direction) : count;
+}
+
+/**
+ * One step, which is one system call, and a second one where the first is not believed: moves bytes
+ * out of `from`, into `to`, or both.
+ */
 static enum outcome move_bytes(struct direction *direction) {
     ssize_t count;
-    if (is_direct(direction)) {
-        count = splice_some(direction->from.fd, direction->to.fd, PIPE_SIZE);
-        if (count > 0) return PROGRESS;
-    } else if (direction->next == WANT_READ) {
-        count = direction->buffer != NULL
-                    ? read_some(&direction->from, direction->buffer, BUFFER_SIZE)
-                    : splice_some(direction->from.fd, direction->pipe[1], PIPE_SIZE);
+    if (is_direct(direction) || direction->next == WANT_READ) {
+        count = read_bytes(direction);
         if (count > 0) {
+            if (is_direct(direction)) return PROGRESS;
             direction->held = (size_t)count;
             direction->start = 0;
             direction->next = WANT_WRITE;
@@ -187,7 +218,7 @@ static bool needs_poll(const struct direction *direction) {
     if (direction->next == WANT_WRITE) {
         return direction->buffer != NULL && may_block(&direction->to);
     }
-    // SPLICE_F_NONBLOCK concerns the pipe only: a TCP socket blocks all the same (tcp_splice_read).
+    // SPLICE_F_NONBLOCK concerns the pipe only: a TCP socket blocks all the same.
     return may_block(&direction->from) ||
            (direction->buffer == NULL && is_socket(&direction->from));
 }

@@ -1,7 +1,8 @@
 // The kinds of descriptor that the relay's stdin and stdout can be, besides two pipes.
 
 import assert from "node:assert/strict";
-import type { StdioOptions } from "node:child_process";
+import { spawn } from "node:child_process";
+import type { ChildProcess, StdioOptions } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
@@ -10,7 +11,9 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
+import { makePipe } from "../support/pipes";
 import { proxyCommand } from "../support/proxy";
+import { tool } from "../support/tools";
 import { Peers, block, collect, failed, pump, settle, start } from "./relay";
 import type { Ended } from "./relay";
 import { shellQuote } from "../support/sshd";
@@ -124,6 +127,51 @@ describe("stdin and stdout of the relay", { timeout: 300_000 }, () => {
     assert.deepEqual(await ended, clean);
     assert.equal((await received).toString(), "from TCP, and again: reply");
     server.close();
+  });
+
+  describe("a socket with urgent bytes (MSG_OOB): what lies behind them arrives, in order", () => {
+    const script = path.join(__dirname, "urgent.py");
+    const texts = `1,2,3,4,${"x".repeat(1_000_000)}5,6.`;
+    /** The urgent bytes are left out, but for those that a later one has made ordinary. */
+    const without = (bytes: Buffer): string => bytes.toString("latin1").replaceAll("!", "");
+
+    for (const kind of ["tcp", "tcp-nonblocking", "unix"]) {
+      it(`${kind}, as stdin`, async () => {
+        const command = [tool("python3"), script, "stdin", kind, ...proxyCommand()];
+        const { ended } = start(["--stdio", address], ["ignore", "ignore", "pipe"], command);
+        const peer = await peers.connection(ended);
+        const received = collect(peer);
+        await Promise.race([once(peer.resume(), "end"), ended]);
+        peer.end();
+        assert.deepEqual(await ended, clean);
+        assert.equal(without(await received), texts);
+      });
+    }
+
+    /** Runs the relay with a peer that sends them. @returns all of stdout */
+    async function output(stdout: "pipe" | number, read: (child: ChildProcess) => Promise<Buffer>) {
+      const name = path.join(folder, `urgent-${process.pid}-${served++}`);
+      const server = spawn(tool("python3"), [script, "listen", name]);
+      await once(server.stdout, "data");
+      const { child, ended } = start(["--stdio", `unix${name}`], ["ignore", stdout, "pipe"]);
+      const bytes = await read(child);
+      assert.deepEqual(await ended, clean);
+      return without(bytes);
+    }
+    let served = 0;
+
+    it("the peer's, towards a pipe", async () => {
+      const { read, write } = makePipe();
+      const stdout = new net.Socket({ fd: read, readable: true, writable: false });
+      const got = await output(write, () => {
+        closeSync(write);
+        return collect(stdout);
+      });
+      assert.equal(got, texts);
+    });
+    it("the peer's, towards a socket", async () => {
+      assert.equal(await output("pipe", (child) => collect(child.stdout as net.Socket)), texts);
+    });
   });
 
   it("a terminal: lines as typed, and Ctrl-D for the end", async () => {
