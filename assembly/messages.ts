@@ -126,6 +126,7 @@ OPTIONS, also from SSH_VSOCK_PROXY_OPTIONS
   --fdpass            pass the socket or fail
   --stdio             relay over stdin and stdout
   --half-close WHEN   pass on the end of stdin: always, never, or auto (not over vsock-mux)
+  --linger DURATION   after stdin has ended, how long a relay waits for the next byte
   --host-socket PATH  the socket of .host
   --log-file PATH     append each step and failure to PATH
   -v, --verbose       print each step on stderr

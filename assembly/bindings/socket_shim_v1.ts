@@ -97,6 +97,8 @@ export declare function sock_relay(
   output: fd,
   /** Input: The options. */
   flags: relayflags,
+  /** Input: The time to wait for a byte of the peer after the input's end; u64.MAX_VALUE: for ever. */
+  linger: timestamp,
   /** Output: The result. */
   end: ptr<relay_end>,
 ): u32;

@@ -44,6 +44,7 @@ import {
   address,
   halfClose,
   hostSocket,
+  linger,
   logFile,
   mode,
   name,
@@ -247,7 +248,7 @@ function relay(socket: fd): void {
   let flags: relayflags = relayflags.HALF_CLOSE;
   if (halfClose == HalfClose.Never) flags = 0;
   if (halfClose == HalfClose.Auto && schemeOf(addressRecord) == Scheme.VsockMux) flags = 0;
-  const error = sock_relay(socket, STDIN, STDOUT, flags, END);
+  const error = sock_relay(socket, STDIN, STDOUT, flags, linger, END);
   const end = changetype<relay_end>(END);
   if (error != errno.SUCCESS) fail(relayFailure(error, socket));
   if (end.error != errno.SUCCESS) fail(relayFailure(end.error, end.fd));

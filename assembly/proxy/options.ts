@@ -13,6 +13,7 @@ import { PATH_MAX } from "../core/address";
 import { DASH, NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "../core/bytes";
 import { Code } from "../codes";
 import { DONE, NO_TEXT, Result, failed } from "./errors";
+import { NEVER } from "./io";
 import { ARGUMENTS, Text, reserve } from "./memory";
 import { BAD_QUOTING, splitWords } from "./shellwords";
 
@@ -27,7 +28,7 @@ export const VARIABLE = "SSH_VSOCK_PROXY_OPTIONS";
 
 /** The options without a value come first; those from -v to --help have two names each. */
 const OPTIONS =
-  "--fdpass --stdio -v --verbose -V --version -h --help --timeout --wait --half-close --host-socket --log-file";
+  "--fdpass --stdio -v --verbose -V --version -h --help --timeout --wait --linger --half-close --host-socket --log-file";
 
 const enum Option {
   FdPass = 0,
@@ -36,9 +37,10 @@ const enum Option {
   H = 6,
   Timeout = 8,
   Wait = 9,
-  HalfClose = 10,
-  HostSocket = 11,
-  LogFile = 12,
+  Linger = 10,
+  HalfClose = 11,
+  HostSocket = 12,
+  LogFile = 13,
 }
 const FIRST_WITH_VALUE: i32 = Option.Timeout;
 
@@ -75,6 +77,8 @@ export let verbose: bool = false;
 export let timeout: u64 = 5 * SECOND;
 /** For how long failed attempts are repeated, in nanoseconds; 0 for a single attempt. */
 export let wait: u64 = 0;
+/** How long a relay waits for the peer's next byte after the end of its input; NEVER for ever. */
+export let linger: u64 = NEVER;
 export const hostSocket = changetype<Text>(memory.data(offsetof<Text>(), 4));
 export const logFile = changetype<Text>(memory.data(offsetof<Text>(), 4));
 export const address = changetype<Text>(memory.data(offsetof<Text>(), 4));
@@ -234,6 +238,7 @@ function parseValue(index: i32): Code {
   }
   const code = parseDuration(value.at, value.at + value.length);
   if (index == Option.Wait) wait = duration;
+  else if (index == Option.Linger) linger = duration;
   else if (code == Code.Done && duration == 0) return Code.DurationOutOfRange;
   else timeout = duration;
   return code;

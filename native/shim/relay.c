@@ -66,6 +66,8 @@ struct direction {
      */
     enum { WANT_READ, WANT_WRITE } next;
     bool ended;
+    /** Whether bytes have moved since this was last false. */
+    bool moved;
 };
 
 /** The result of a step. */
@@ -228,6 +230,7 @@ static enum outcome run_direction(struct direction *direction) {
     int steps = 0;
     do {
         outcome = move_bytes(direction);
+        direction->moved |= outcome == PROGRESS;
     } while (outcome == PROGRESS && !needs_poll(direction) && ++steps < STEPS_MAX);
     return outcome;
 }
@@ -240,6 +243,10 @@ struct relay {
     bool half_close;
     /** When to give up draining stdin after the client has exited; SHIM_NEVER before. */
     uint64_t deadline;
+    /** How long to wait for the peer's next byte after the end of `in`; SHIM_NEVER for ever. */
+    uint64_t linger;
+    /** When that wait ends; SHIM_NEVER while there is none. */
+    uint64_t linger_end;
     /** The descriptor that failed, and its errno; 0 if none did. */
     int error_fd;
     int error;
@@ -405,17 +412,41 @@ static void prepare_poll(const struct relay *relay, struct pollfd entries[ENTRIE
     }
 }
 
+/** Begins to wait for the peer's next byte, or begins anew. */
+static void start_linger(struct relay *relay) {
+    const uint64_t now = shim_now();
+    relay->linger_end = relay->linger < SHIM_NEVER - now ? now + relay->linger : SHIM_NEVER;
+}
+
+/**
+ * The peer was silent for as long as it may be; unless its bytes still wait for a slow reader, this
+ * is taken for its end.
+ */
+static void end_linger(struct relay *relay) {
+    struct direction *down = &relay->down;
+    relay->linger_end = SHIM_NEVER;
+    if (down->held > 0 || is_ready(down->from.fd, POLLIN, 0)) return;
+    down->ended = true;
+    close_half(relay, &down->to, SHUT_WR);
+}
+
 /** Relays until both directions have ended; an error is left in `relay`. */
 static void relay_loop(struct relay *relay) {
     const struct direction *up = &relay->up;
-    const struct direction *down = &relay->down;
+    struct direction *down = &relay->down;
     while (!up->ended || !down->ended) {
         struct pollfd entries[ENTRIES];
         prepare_poll(relay, entries);
         // AF_VSOCK reports no hang-up of a half-closed peer (vsock_poll), so it is checked for.
         const uint64_t check = down->ended ? shim_now() + HALF_CLOSED_POLL : SHIM_NEVER;
         const bool checks = check < relay->deadline;
-        int ready = shim_poll(entries, ENTRIES, checks ? check : relay->deadline);
+        uint64_t end = down->ended ? relay->deadline : relay->linger_end;
+        if (checks) end = check;
+        int ready = shim_poll(entries, ENTRIES, end);
+        if (ready == 0 && !down->ended) {
+            end_linger(relay);
+            continue;
+        }
         if (ready == 0 && checks) {
             if (cannot_send(up->to.fd)) peer_closed(relay);
             continue;
@@ -427,6 +458,8 @@ static void relay_loop(struct relay *relay) {
         const short socket = entries[SOCKET].revents;
         const short out = entries[OUT].revents;
         const bool broken = socket & (POLLERR | POLLHUP);
+        const bool lingered = up->ended;
+        down->moved = false;
         if (!down->ended) {
             if (down->next == WANT_WRITE ? out != 0 : broken || socket & POLLIN) {
                 run_down(relay);
@@ -439,6 +472,9 @@ static void relay_loop(struct relay *relay) {
             run_up(relay);
         } else if (down->ended && broken) {
             peer_closed(relay);
+        }
+        if (relay->linger != SHIM_NEVER && up->ended && (down->moved || !lingered)) {
+            start_linger(relay);
         }
     }
 }
@@ -471,7 +507,7 @@ static void release(struct direction *direction) {
 }
 
 uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t out, uint32_t flags,
-                         uint32_t ret_end) {
+                         uint64_t linger, uint32_t ret_end) {
     uint8_t *result = shim_range(shim, ret_end, RELAY_END_SIZE);
     if (result == NULL) return SHIM_FAULT;
     if (flags & ~(uint32_t)RELAY_HALF_CLOSE) return SHIM_NOTSUP;
@@ -480,7 +516,12 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     const int to = fd_table_get(shim, out);
     if (socket < 0 || from < 0 || to < 0) return SHIM_BADF;
 
-    struct relay relay = {.half_close = flags & RELAY_HALF_CLOSE, .deadline = SHIM_NEVER};
+    struct relay relay = {
+        .half_close = flags & RELAY_HALF_CLOSE,
+        .deadline = SHIM_NEVER,
+        .linger = linger,
+        .linger_end = SHIM_NEVER,
+    };
     uint32_t error = prepare(&relay.up, from, socket);
     if (error == SHIM_SUCCESS) error = prepare(&relay.down, socket, to);
     if (error != SHIM_SUCCESS) return error;

@@ -74,7 +74,7 @@ void shim_close(struct shim *shim);
       uint64_t deadline)                                                                           \
     X(socket_shim_v1, uint32_t, sock_open, uint32_t family, uint32_t type, uint32_t ret_fd)        \
     X(socket_shim_v1, uint32_t, sock_relay, uint32_t fd, uint32_t in, uint32_t out,                \
-      uint32_t flags, uint32_t ret_end)                                                            \
+      uint32_t flags, uint64_t linger, uint32_t ret_end)                                           \
     X(socket_shim_v1, uint32_t, sock_send_fds, uint32_t fd, uint32_t iovs, uint32_t iovs_len,      \
       uint32_t fds, uint32_t fds_len, uint32_t ret_len)
 

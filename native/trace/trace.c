@@ -343,7 +343,9 @@ TRACE(sock_addr_local, U32_4(fd, address, capacity, ret_len), ,
 TRACE(sock_connect, (uint32_t fd, uint32_t address, uint32_t address_len, uint64_t deadline),
       (fd, address, address_len, deadline), put_bytes(&line, "*address", address, address_len), )
 TRACE(sock_open, U32_3(family, type, ret_fd), , RESULT(ret_fd))
-TRACE(sock_relay, U32_5(fd, in, out, flags, ret_end), ,
+TRACE(sock_relay,
+      (uint32_t fd, uint32_t in, uint32_t out, uint32_t flags, uint64_t linger, uint32_t ret_end),
+      (fd, in, out, flags, linger, ret_end), ,
       put_u32(&line, "*ret_end.fd", ret_end + RELAY_END_FD);
       put_u32(&line, "*ret_end.error", ret_end + RELAY_END_ERROR))
 TRACE(sock_send_fds, U32_6(fd, iovs, iovs_len, fds, fds_len, ret_len),

@@ -6,13 +6,14 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
+import type net from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../../assembly/codes";
 import { cpuTicks } from "../support/processors";
 import { all, proxyCommand } from "../support/proxy";
-import { Peers, block, collect, digest, failed, fill, pump, schemes, settle } from "./relay";
+import { Peers, block, collect, digest, failed, fill, pump, schemes, settle, start } from "./relay";
 import type { Relay, Scheme } from "./relay";
 
 const MEBIBYTE = 1 << 20;
@@ -161,6 +162,70 @@ describe("the relay", { timeout: 600_000 }, () => {
       it.peer.end(reply);
       assert.ok((await it.output).equals(reply));
       assert.deepEqual(await it.ended, clean);
+    });
+  });
+
+  describe("--linger", () => {
+    const LINGER_MS = 500;
+
+    it("ends a relay to a multiplexer so long after the last byte, and loses none", async () => {
+      const script = `printf 'x\\n' | exec "$@"`;
+      const args = ["--stdio", "--linger", `${LINGER_MS}ms`, peers.address("firecracker"), "8443"];
+      for (;;) {
+        const command = ["sh", "-c", script, "sh", ...proxyCommand()];
+        const { child, ended } = start(args, ["ignore", "pipe", "pipe"], command);
+        const output = collect(child.stdout as net.Socket);
+        const peer = await peers.connection(ended);
+        const [request] = (await once(peer.resume(), "data")) as [Buffer];
+        assert.equal(request.toString(), "x\n");
+        // Pieces that take longer all together, but not one of them.
+        const times = [performance.now()];
+        for (let i = 0; i < 5; i++) {
+          await sleep(LINGER_MS / 3);
+          peer.write(`${i}`);
+          times.push(performance.now());
+        }
+        const outcome = await ended;
+        const took = performance.now() - (times.at(-1) ?? 0);
+        assert.deepEqual(outcome, clean);
+        peer.destroy();
+        const pauses = times.map((time, i) => time - (times[i - 1] ?? time));
+        if (Math.max(...pauses) < LINGER_MS * 0.9) {
+          assert.equal((await output).toString(), "01234");
+          assert.ok(took >= LINGER_MS, `${took} ms`);
+          return;
+        }
+        // This machine has stalled: again.
+      }
+    });
+
+    for (const scheme of schemes) {
+      it(`${scheme}: --linger 0 ends it with stdin, when what has come by then is relayed`, async () => {
+        const it = await peers.relay(scheme, ["--linger=0"]);
+        it.peer.resume();
+        it.peer.write("reply");
+        await once(it.stdout, "data");
+        it.stdin.end("request");
+        assert.deepEqual(await it.ended, clean);
+        assert.equal((await it.output).toString(), "reply");
+        it.peer.destroy();
+      });
+    }
+
+    it("does not cut the output of a slow reader, nor end before stdin", async () => {
+      const it = await peers.relay("unix", ["--linger=1ms", "--half-close=never"]);
+      it.stdout.pause();
+      const sent = await fill(it.peer, it.pid);
+      await sleep(NEVER_MS);
+      it.stdin.end();
+      await settle(it.pid);
+      await sleep(NEVER_MS);
+      it.stdout.resume();
+      // What the socket had no room for may come too late, whole.
+      const { length } = await it.output;
+      assert.ok(length >= sent, `${length} of ${sent} bytes`);
+      assert.deepEqual(await it.ended, clean);
+      it.peer.destroy();
     });
   });
 

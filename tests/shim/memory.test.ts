@@ -30,7 +30,7 @@ const calls: [name: string, args: (number | bigint)[], pointers: Record<number, 
   ["sock_addr_local", [3, 4096, 8, 16], { 1: 8, 3: 4 }],
   ["sock_connect", [3, 4096, 5, 0n], { 1: 5 }],
   ["sock_open", [3, 6, 16], { 2: 4 }],
-  ["sock_relay", [3, 0, 1, 0, 16], { 4: 8 }],
+  ["sock_relay", [3, 0, 1, 0, 0n, 16], { 5: 8 }],
   ["sock_send_fds", [3, AT.iovs, 1, AT.fds, 1, 16], { 1: 8, 3: 4, 5: 4 }],
 ];
 
@@ -142,7 +142,7 @@ describe("descriptors", () => {
     const it = program();
     for (const fd of [0, 1, 2]) {
       assert.equal(it.connect(fd, "/nope"), errno("BADF"));
-      assert.equal(it.call("sock_relay", fd, 0, 1, 0, AT.result), errno("BADF"));
+      assert.equal(it.call("sock_relay", fd, 0, 1, 0, 0n, AT.result), errno("BADF"));
       assert.equal(it.call("fd_close", fd), errno("BADF"));
     }
   });

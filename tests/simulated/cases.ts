@@ -118,6 +118,10 @@ for (const scheme of [vsock, mux]) {
     add(`--half-close=${when}`, scheme, { args, mode: "stdio", halfClose });
   }
 }
+for (const lingerMs of [0, 200]) {
+  const args = ["--stdio", `--linger=${lingerMs}ms`];
+  add(`--linger=${lingerMs}ms`, mux, { args, mode: "stdio", lingerMs });
+}
 add("--host-socket", hostAt("/run/other"), { args: ["--host-socket=/run/other"] });
 add("-v,--log-file", mux, { args: ["-v", `--log-file=${LOG}`], verbose: true, log });
 add("-v,--log-file,--wait", vsock, {

@@ -67,7 +67,8 @@ describe("SSH_VSOCK_PROXY_OPTIONS", () => {
   });
 
   it("takes every option that changes a connection", () => {
-    const value = "--timeout 2s -v --host-socket /h --half-close=never --wait 1m --fdpass";
+    const value =
+      "--timeout 2s -v --host-socket /h --half-close=never --wait 1m --linger 3s --fdpass";
     const { exit, stderr } = withVariable(value, [".host"]);
     assert.equal(exit, 0, stderr.toString());
     assert.match(

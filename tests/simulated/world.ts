@@ -357,7 +357,14 @@ export function simulate(
       setU32(ret, fd);
       return SUCCESS;
     },
-    sock_relay(fd: number, _input: number, _output: number, _flags: number, end: number) {
+    sock_relay(
+      fd: number,
+      _input: number,
+      _output: number,
+      _flags: number,
+      _linger: bigint,
+      end: number,
+    ) {
       const { attempt, reply, connection } = connected(fd);
       const { relay } = world;
       const output = relay ? [relay.first, relay.last].map((part) => Buffer.from(part)) : reply;

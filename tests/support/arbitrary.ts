@@ -105,8 +105,8 @@ const usual = oneOf("unix/./peer", "unix/\x1b]0;x\x07", "unix/\xe2\x80\xae", "un
 /** A wrong option, which the failure names, or one that asks for a text. */
 const wrongOptions: [NonNullable<Case["code"]>, string[]][] = [
   [Code.UnknownOption, ["--nothing", "-x", "-vv", "-", "--Version", "-\xff"]],
-  [Code.BadDuration, ["--timeout=", "--timeout=1h", "--wait=-1"]],
-  [Code.DurationOutOfRange, ["--timeout=0", "--timeout=99999m", "--wait=86401"]],
+  [Code.BadDuration, ["--timeout=", "--timeout=1h", "--wait=-1", "--linger=x"]],
+  [Code.DurationOutOfRange, ["--timeout=0", "--timeout=99999m", "--wait=86401", "--linger=1441m"]],
   [Code.BadHalfClose, ["--half-close=no"]],
   [Code.UnwantedValue, ["--fdpass=yes", "-v=", "--help=me"]],
   [Code.BadPath, ["--host-socket=", "--log-file="]],
@@ -402,52 +402,58 @@ const relay: fc.Arbitrary<Draft> = fc
     way: oneOf("usual", "stdin is stdout", "end", "deaf", "no reader", "full", "directory"),
     ends: fc.boolean(),
     stdio: chance(20),
+    lingers: chance(20),
   })
-  .map(({ start: [draft, attempt], size, closes, first, last, stdout, kind, way, ends, stdio }) => {
-    const isMux = draft.target?.scheme === "vsock-mux";
-    const halfClose = closes === "always" || (closes !== "never" && !isMux);
-    const content = "x".repeat(size);
-    const silent = { kind: "pipe", content: "", ends: false } as const;
-    const world: World = {
-      attempts: [attempt],
-      stdout,
-      stdin: { kind, content },
-      relay: { first, until: size, last },
-    };
-    let code: Code | undefined = Code.Done;
-    if (way === "end" && halfClose) world.relay = { first, until: "end", last };
-    if (way === "end" && !halfClose) world.stdin = { ...silent, content };
-    if (way === "deaf") {
-      world.attempts = [{ ...attempt, drops: "before-request" }];
-      world.stdin = { kind, content: content || "x" };
-      code = isMux ? Code.ResetInHandshake : Code.PeerClosed;
-    }
-    if (way === "no reader") {
-      world.stdout = "pipe without reader";
-      world.stdin = { ...silent, ends };
-      world.relay = { first: "", until: "end", last: "" };
-      code = ends ? undefined : Code.StdoutClosed;
-    }
-    if (way === "full") {
-      world.stdout = "full";
-      world.stdin = silent;
-      world.relay = { first: BANNER, until: "end", last: "" };
-      code = Code.StdoutFull;
-    }
-    if (way === "directory") {
-      world.stdin = { kind: "directory" };
-      world.relay = { first: "", until: "end", last: "" };
-      code = Code.StdinIsDirectory;
-    }
-    if (way === "stdin is stdout" && stdout === "unix") world.stdin = { kind: "stdout", content };
-    const isStdio = world.stdin?.kind === "stdout" || stdio;
-    return merge(
-      draft,
-      closes === undefined ? {} : { options: [["--half-close", closes]] },
-      isStdio ? { options: [["--stdio"]], mode: "stdio" } : {},
-      { halfClose, world, ...(code !== undefined && { code }) },
-    );
-  });
+  .map(
+    ({ start: [draft, attempt], size, closes, first, last, stdout, kind, way, ends, ...rest }) => {
+      const { stdio, lingers } = rest;
+      const isMux = draft.target?.scheme === "vsock-mux";
+      const halfClose = closes === "always" || (closes !== "never" && !isMux);
+      const content = "x".repeat(size);
+      const silent = { kind: "pipe", content: "", ends: false } as const;
+      const world: World = {
+        attempts: [attempt],
+        stdout,
+        stdin: { kind, content },
+        relay: { first, until: size, last },
+      };
+      let code: Code | undefined = Code.Done;
+      if (way === "end" && halfClose) world.relay = { first, until: "end", last };
+      if (way === "end" && !halfClose) world.stdin = { ...silent, content };
+      if (way === "deaf") {
+        world.attempts = [{ ...attempt, drops: "before-request" }];
+        world.stdin = { kind, content: content || "x" };
+        code = isMux ? Code.ResetInHandshake : Code.PeerClosed;
+      }
+      if (way === "no reader") {
+        world.stdout = "pipe without reader";
+        world.stdin = { ...silent, ends };
+        world.relay = { first: "", until: "end", last: "" };
+        code = ends ? undefined : Code.StdoutClosed;
+      }
+      if (way === "full") {
+        world.stdout = "full";
+        world.stdin = silent;
+        world.relay = { first: BANNER, until: "end", last: "" };
+        code = Code.StdoutFull;
+      }
+      if (way === "directory") {
+        world.stdin = { kind: "directory" };
+        world.relay = { first: "", until: "end", last: "" };
+        code = Code.StdinIsDirectory;
+      }
+      if (way === "stdin is stdout" && stdout === "unix") world.stdin = { kind: "stdout", content };
+      const isStdio = world.stdin?.kind === "stdout" || stdio;
+      return merge(
+        draft,
+        closes === undefined ? {} : { options: [["--half-close", closes]] },
+        isStdio ? { options: [["--stdio"]], mode: "stdio" } : {},
+        // Longer than any case takes.
+        lingers ? { options: [["--linger", "60"]], lingerMs: 60_000 } : {},
+        { halfClose, world, ...(code !== undefined && { code }) },
+      );
+    },
+  );
 
 /** A machine that boots: attempts that fail, and then one that does not, or ends the wait. */
 const boots: fc.Arbitrary<Draft> = fc

@@ -307,8 +307,9 @@ function checkSuccess(one: Case, calls: readonly Call[], socket?: Opened): void 
     check(fds.join() === `${socket.fd}`, `descriptors ${fds.join()} are passed`);
   }
   for (const { parameters, errno: error, end } of relays) {
-    const expected = [socket.fd, STDIN, STDOUT, one.halfClose ? 1 : 0];
-    check(parameters.slice(0, 4).join() === expected.join(), `sock_relay(${parameters.join()})`);
+    const linger = one.lingerMs === undefined ? -1n : BigInt(one.lingerMs) * 1_000_000n;
+    const expected = [socket.fd, STDIN, STDOUT, one.halfClose ? 1 : 0, linger];
+    check(parameters.slice(0, 5).join() === expected.join(), `sock_relay(${parameters.join()})`);
     check(error === 0 && end?.error === 0, "exit 0 though the relay failed");
   }
 }

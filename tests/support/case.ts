@@ -29,6 +29,8 @@ export interface Case {
   mode?: "fdpass" | "stdio";
   /** Whether a relay passes the end of stdin to the peer. */
   halfClose: boolean;
+  /** How long a relay waits for the peer's next byte after the end of stdin; undefined: for ever. */
+  lingerMs?: number;
   timeoutMs: number;
   /** 0: one attempt. */
   waitMs: number;
