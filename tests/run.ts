@@ -6,8 +6,8 @@
 // Rules
 // - The folder is the list: every tests/*/*.test.ts runs, those of tests/e2e once for each host.
 //   PROXY_HOST=standalone, node or arm64 limits tests/e2e to that host.
-// - TEST_ALL=1 (npm run test:all) adds the AArch64 host and the short benchmark. The suites read it as
-//   well, and run their long form.
+// - TEST_ALL=1 (npm run test:all) adds the AArch64 host, the files of `allOnly` and the short
+//   benchmark. The suites read it as well, and run their long form.
 // - Each file is a process of its own; as many run at once as there are processors. One file alone
 //   prints as it runs. Of several, only failures are printed; build/tests/log has all output.
 // - What did not pass has failed: a skipped test, too, and a file without tests.
@@ -45,6 +45,9 @@ const benchmark: Job = { file: "bench/run.ts" };
  */
 const nativeOnly = ["tests/e2e/clients.test.ts", "tests/e2e/vsock.test.ts"];
 
+/** These test no host of the proxy, and take other toolchains: once, and only with TEST_ALL=1. */
+const allOnly = ["tests/e2e/fragment.test.ts"];
+
 const tools = [
   ...["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt", "taskset"],
   ...["sftp", "ssh-add", "ssh-agent", "rsync", "git", "sshfs", "fusermount3", "ansible"],
@@ -63,6 +66,7 @@ function listJobs(): Job[] {
       .filter((name) => name.endsWith(".test.ts"))
       .map((name) => `tests/${folder}/${name}`)
       .flatMap((file): Job[] => {
+        if (allOnly.includes(file)) return all ? [{ file, host: hosts[0] }] : [];
         if (folder !== "e2e") return [{ file }];
         const able = hosts.filter((host) => host !== "arm64" || !nativeOnly.includes(file));
         return able.map((host) => ({ file, host }));
@@ -76,6 +80,7 @@ function selectJobs(names: readonly string[]): Job[] {
   const selected = names.flatMap((name) => {
     const wanted = path.relative(root, path.resolve(name));
     const found = jobs.filter(({ file }) => file === wanted || file.startsWith(`${wanted}/`));
+    if (!all && allOnly.includes(wanted)) throw new Error(`${name}: only with TEST_ALL=1`);
     if (found.length === 0) throw new Error(`${name}: no such test file or folder`);
     return found;
   });

@@ -27,11 +27,23 @@ it("the manual page lists the options of --help", () => {
   assert.deepEqual(names.sort(), options);
 });
 
-it("README and the manual page have the block of the configuration file", () => {
-  const block = read("docs/20-ssh-vsock-proxy.conf").replace(/^#.*\n/gm, "");
-  for (const file of ["README.md", "man/ssh-vsock-proxy.1"]) {
-    assert.ok(read(file).replace(/^ +/gm, "").includes(block.replace(/^ +/gm, "")), file);
-  }
+it("the Match of docs/clients.md has the words and lines of the configuration file", () => {
+  const file = read("docs/00-ssh-vsock-proxy.conf").replace(/^#.*\n/gm, "");
+  const [names = "", ...lines] = file.split("\n");
+  const words = all(names.replace(/^Host /, ""), /"[^"]*"(?= )|\S+/g);
+  // Older OpenSSH cannot have a quote in quotes.
+  assert.equal(words.pop(), '!*\\"*');
+  const list = words.map((word) => word.replace(/^"(.*)"$/, "$1")).join();
+  const block = [`Match host "${list}"`, ...lines.slice(0, -1)].map((line) => `    ${line}\n`);
+  assert.ok(read("docs/clients.md").includes(block.join("")), block.join(""));
+});
+
+it("--help and the manual page have the ProxyCommand of the configuration file", () => {
+  const file = "00-ssh-vsock-proxy.conf";
+  const [line = ""] = all(read(`docs/${file}`), /(?<=^ +)ProxyCommand.*/gm);
+  assert.ok(help.stderr.includes(`  ${line}\n`), line);
+  assert.ok(read("man/ssh-vsock-proxy.1").includes(line.replace(" ", "=")), line);
+  assert.ok(read("man/ssh-vsock-proxy.1").includes(file), file);
 });
 
 it("relative links lead to files, and their fragments to headings", () => {

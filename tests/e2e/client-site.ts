@@ -24,7 +24,7 @@ import { runProgram, shellQuote, startSshd } from "../support/sshd";
 import type { Finished, RunOptions, Sshd } from "../support/sshd";
 import { tool } from "../support/tools";
 
-export const fragment = path.join(root, "docs/20-ssh-vsock-proxy.conf");
+export const fragment = path.join(root, "docs/00-ssh-vsock-proxy.conf");
 export const { username } = os.userInfo();
 export const payload = randomBytes(2_000_000);
 
@@ -121,6 +121,7 @@ export class ClientSite {
       "vsock/3": `vsock-mux${multiplexed}`,
       "vsock%3": writeAddress("vsock%3", `vsock-mux${multiplexed}`),
       "unix/run/nested.sock": `unix${this.sockets.nested}`,
+      "unix/run/My VM.sock": `vsock-mux${multiplexed}`,
     };
     script(
       "ssh-vsock-proxy",
@@ -129,7 +130,7 @@ for word; do
     shift
     case $word in
 ${Object.entries(cases)
-  .map(([written, meant]) => `    ${written}) word=${shellQuote(meant)} ;;`)
+  .map(([written, meant]) => `    ${shellQuote(written)}) word=${shellQuote(meant)} ;;`)
   .join("\n")}
     esac
     set -- "$@" "$word"
@@ -211,12 +212,16 @@ exec ${proxyCommand().map(shellQuote).join(" ")} "$@"
   /** A script for sh that runs a line of the page; writes the configurations that it reads. */
   script(line: string, place: Place, options: LineOptions = {}): string {
     const home = options.stranger === true ? "stranger" : "home";
+    const shipped = readFileSync(fragment, "utf8");
+    // The unix socket's path has capitals: the name as typed, as the page says.
+    const isUnix = place.machine === this.asUnix;
+    const addresses = isUnix ? shipped.replace("%h %p", "%h %p %n") : shipped;
     const own = `
 Host inner.example second.example
     HostName 127.0.0.1
     Port ${this.inner.port}
 
-${readFileSync(fragment, "utf8")}
+${addresses}
 Host *
     User ${username}
     IdentityFile ${this.folder}/${home}/.ssh/id_ed25519

@@ -180,7 +180,7 @@ describe("ssh", { timeout: 900_000 }, () => {
   });
 
   it("the ssh_config to copy matches every form of an address, and nothing else", () => {
-    const fragment = path.join(root, "docs/20-ssh-vsock-proxy.conf");
+    const fragment = path.join(root, "docs/00-ssh-vsock-proxy.conf");
     const command = (...args: string[]): string | undefined => {
       const { stdout } = spawnSync("ssh", ["-F", fragment, "-G", ...args], { encoding: "utf8" });
       assert.ok(stdout.includes("\nhostname "), args.join(" "));
@@ -188,7 +188,7 @@ describe("ssh", { timeout: 900_000 }, () => {
       if (!says("proxyusefdpass yes") || !says("checkhostip no")) return undefined;
       return /^proxycommand (.*)$/m.exec(stdout)?.[1];
     };
-    const expected = "ssh-vsock-proxy '%h' %p '%n'";
+    const expected = "ssh-vsock-proxy %h %p";
     const forms = [
       "unix/a/b",
       "unix%a%b",
@@ -197,11 +197,10 @@ describe("ssh", { timeout: 900_000 }, () => {
       "vsock/3",
       "vsock%3",
     ];
-    for (const form of [...forms, "vsock-mux/a/b", "vsock-mux%a%b", ".host", "VSOCK/3", "unix/A"]) {
+    for (const form of [...forms, "vsock-mux/a/b", "vsock-mux%a%b", ".host", "unix/A"]) {
       assert.equal(command(form), expected, form);
     }
-    assert.equal(command("-o", "HostName=unix%%run%%vm.sock", "alias"), expected);
-    for (const other of ["host.example", "unix.example", "vsock", "x.host", "local"]) {
+    for (const other of ["host.example", "unix.example", "vsock", "x.host", "local", "unix/a[b"]) {
       assert.equal(command(other), undefined, other);
     }
   });

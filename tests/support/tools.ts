@@ -19,19 +19,24 @@ import path from "node:path";
 const packages: Readonly<Record<string, readonly string[]>> = {
   "aarch64-linux-gnu-gcc": ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
   ansible: ["ansible-core"],
+  bash: ["bash"],
   cc: ["gcc", "libc6-dev"],
   chrt: ["util-linux"],
   clang: ["clang"],
   "clang-format": ["clang-format"],
   "clang-tidy": ["clang-tidy"],
+  dash: ["dash"],
   dbclient: ["dropbear-bin"],
   dropbearconvert: ["dropbear-bin"],
+  fish: ["fish"],
   fusermount3: ["fuse3"],
   git: ["git"],
   insmod: ["kmod"],
+  ksh: ["ksh"],
   libfuzzer: ["libclang-rt-dev"],
   libssh: ["libssh-dev"],
   "linux.uml": ["user-mode-linux"],
+  make: ["make"],
   ncat: ["ncat"],
   paramiko: ["python3-paramiko"],
   plink: ["putty-tools"],
@@ -52,6 +57,8 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   sshfs: ["sshfs"],
   strace: ["strace"],
   taskset: ["util-linux"],
+  tcsh: ["tcsh"],
+  zsh: ["zsh"],
 };
 
 /** The files of those that are not looked up in PATH. */

@@ -1,0 +1,202 @@
+// No name makes the configuration of docs/ run a command: with every character that a shell reads,
+// in each shell, from the command line, through git's URLs and from a HostName. Only with TEST_ALL=1.
+//
+// - `ssh` is one that checks no name (openssh.ts). SHELL says which shell runs the ProxyCommand.
+// - Each run starts in an empty folder, in which the hostile parts of a name would make a file.
+// - What the configuration refuses falls through to a ProxyCommand that fails, and is not looked up.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { before, describe, it } from "node:test";
+
+import { fragment } from "./client-site";
+import { readPage } from "./doc-snippets";
+import { releasedSsh, suiteSsh, suites } from "./openssh";
+import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
+import { ensureTools, tool } from "../support/tools";
+
+const shells = ["dash", "bash", "zsh", "fish", "tcsh", "ksh"];
+
+const ordinary = [
+  ...["unix/run/a.sock", "unix%run%a.sock", "unix%/run/A-b_c+1.sock", "unix/a,b=c~d^e", ".host"],
+  ...["vsock/3", "vsock%3", "vsock-mux/a:4711", "unix-abstract/a.b"],
+];
+
+/** Refused by the fragment; a `"` only by OpenSSH from 8.7 on. */
+const refused = Array.from("'$`;&|<>()[]{}!\\ \t");
+
+const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
+const characters = printable
+  .filter((c) => !/[\w@]/.test(c))
+  .concat(Array.from("\t\n\r\v\f\x01\x1b\x7f"));
+
+/** `pwn` is a command in PATH that makes a file, as each redirection does. */
+const commands = [
+  ...[";", "&", "|", "\n", "\r", "\v", "&&", "||", "|&", " ; "].map((c) => `${c}pwn${c}`),
+  ...["$(pwn)", "`pwn`", "<(pwn)", ">(pwn)", "(pwn)", "=(pwn)", "{pwn,}", "${x:-$(pwn)}"],
+  ...[">pwned", "&>pwned", "<>pwned", " >pwned ", "*(e:pwn:)", "!pwn", "#\npwn", "\\\npwn\n"],
+  ...["$(pwn)", "`pwn`", ";pwn;", "\npwn\n", ">pwned ", "*\npwn"].flatMap((c) =>
+    ["'", '"', "\\'"].map((quote) => `${quote}${c}${quote}`),
+  ),
+];
+/** No pattern can have a line end. */
+const hasLineEnd = (name: string): boolean => name.includes("\n");
+/** These read on behind a line end if the line before it has failed, as by a `*` without a match. */
+const readOn = ["fish", "tcsh"];
+
+const hostile = [...characters.map((c) => `${c}y`), ...commands].map((c) => `unix/x${c}`);
+
+describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
+  const folder = makeFolder("fragment");
+  const inside = (name: string): string => path.join(folder, name);
+  const here = inside("here");
+  const page = readPage(path.join(root, "docs/clients.md"));
+  const [, [aliases]] = page.take("Capitals, spaces and aliases", 3, 4);
+  const typed = readFileSync(fragment, "utf8");
+  const withName = typed.replace("%h %p", "%h %p %n");
+  const byHostName = typed.replace(/^Host .*/m, aliases);
+  let ssh: string;
+
+  before(() => {
+    ensureTools([...shells, "git", "make", "cc"]);
+    ssh = releasedSsh();
+    mkdirSync(inside("bin"));
+    const script = (name: string, text: string): void => {
+      writeFileSync(inside(`bin/${name}`), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    };
+    script("ssh-vsock-proxy", `printf '%s\\n' "$@" >${folder}/words`);
+    script("pwn", ": >pwned");
+    script("released-ssh", `exec ${ssh} -F ${folder}/ssh_config "$@"`);
+  });
+
+  /** What the proxy was started with, and the files that were made. */
+  function run(block: string, command: readonly string[], shell = "dash") {
+    writeFileSync(inside("ssh_config"), `${block}\nHost *\n    ProxyCommand false\n`);
+    rmSync(inside("words"), { force: true });
+    rmSync(here, { recursive: true, force: true });
+    mkdirSync(here);
+    const { status, stderr } = spawnSync(command[0] ?? "", command.slice(1), {
+      cwd: here,
+      encoding: "utf8",
+      timeout: 60_000,
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { PATH: `${folder}/bin:/usr/bin:/bin`, HOME: folder, SHELL: tool(shell) },
+    });
+    assert.notEqual(status, null, stderr);
+    const words = existsSync(inside("words")) ? readFileSync(inside("words"), "utf8") : undefined;
+    return { words, made: readdirSync(here).filter((name) => name !== "sub") };
+  }
+
+  const type = (block: string, name: string, shell?: string) =>
+    run(block, [ssh, "-F", inside("ssh_config"), "--", name], shell);
+
+  for (const [title, block] of Object.entries({ "%h %p": typed, "%h %p %n": withName })) {
+    for (const shell of shells) {
+      it(`${shell} runs nothing but the proxy: ${title}`, () => {
+        for (const name of ordinary) {
+          const { words } = type(block, name, shell);
+          const [address, port] = (words ?? "").split("\n");
+          assert.deepEqual([address, port], [name, "22"]);
+        }
+        const reads = (name: string): boolean => hasLineEnd(name) && readOn.includes(shell);
+        for (const name of hostile.filter((name) => !reads(name))) {
+          const { words, made } = type(block, name, shell);
+          assert.deepEqual(made, [], JSON.stringify(name));
+          if (refused.some((c) => name.includes(c))) {
+            assert.equal(words, undefined, JSON.stringify(name));
+          }
+        }
+      });
+    }
+  }
+
+  for (const shell of shells) {
+    it(`${shell} runs commands without the words with !`, () => {
+      const open = typed.replace(/^(Host .*? \.host).*/m, "$1");
+      assert.ok(commands.some((name) => type(open, `unix/x${name}`, shell).made.length > 0));
+    });
+  }
+
+  for (const shell of readOn) {
+    it(`${shell} runs what is behind a line end, as the page says`, () => {
+      assert.deepEqual(type(typed, "unix/x*\npwn", shell).made, ["pwned"]);
+      assert.deepEqual(type(typed, "unix/x\npwn", shell).made, []);
+    });
+  }
+
+  it("a HostName runs nothing but the proxy", () => {
+    const named = (name: string): string =>
+      `Host vm3\n    HostName "${name.replaceAll("%", "%%")}"\n${byHostName}`;
+    for (const name of ordinary) {
+      // ssh takes a name without a % for a host's.
+      const host = name.includes("%") ? name : name.toLowerCase();
+      assert.equal(type(named(name), "vm3").words, `${host}\n22\n`);
+    }
+    for (const name of hostile.filter((name) => !/["\n]/.test(name))) {
+      assert.deepEqual(type(named(name), "vm3").made, [], JSON.stringify(name));
+    }
+  });
+
+  for (const suite of Object.keys(suites) as (keyof typeof suites)[]) {
+    it(`the OpenSSH of ${suite} refuses the same in a HostName, and more when typed`, () => {
+      const program = suiteSsh(suite);
+      for (const name of hostile.filter(hasLineEnd).concat(Array.from("'$`;&|<>(){}\\ \t\r\x7f"))) {
+        const { stderr } = spawnSync(program, ["-G", "--", `unix/${name}`], { encoding: "utf8" });
+        assert.match(stderr, /^hostname contains invalid characters/, JSON.stringify(name));
+      }
+      const settings = (block: string, name: string): string[] => {
+        // "final" has ssh read the configuration again, and Host then looks at what HostName gave.
+        const lines = `Host vm3\n    HostName "${name.replaceAll("%", "%%")}"
+Match final all\n    LogLevel INFO\n${block}`;
+        writeFileSync(inside("ssh_config"), lines);
+        const words = ["-F", inside("ssh_config"), "-G", "vm3"];
+        const { stdout, stderr } = spawnSync(program, words, { encoding: "utf8" });
+        assert.match(stdout, /^hostname /m, stderr);
+        return stdout.match(/^proxycommand .*|^proxyusefdpass yes$/gm) ?? [];
+      };
+      for (const block of [typed, byHostName]) {
+        for (const name of ordinary) assert.equal(settings(block, name).length, 2, name);
+        for (const c of refused) assert.deepEqual(settings(block, `unix/x${c}y`), [], c);
+      }
+    });
+  }
+
+  /** Fetches the submodule of a new repository from a URL. */
+  function submodule(block: string, url: string) {
+    const lines = [
+      "git init -q sub && cd sub",
+      "git config -f .gitmodules submodule.s.path s",
+      `git config -f .gitmodules submodule.s.url '${url.replaceAll("'", "%27")}'`,
+      `git update-index --add --cacheinfo 160000,${"1".repeat(40)},s && git add .gitmodules`,
+      "GIT_SSH=released-ssh GIT_SSH_VARIANT=ssh git submodule --quiet update --init",
+    ];
+    return run(block, ["sh", "-c", lines.join(" && ")]);
+  }
+
+  it("a URL runs nothing but the proxy", () => {
+    assert.equal(submodule(typed, "ssh://unix%25run%25a/r").words, "unix%run%a\n22\n");
+    for (const name of commands) {
+      const host = encodeURIComponent(`unix%x${name}`);
+      assert.deepEqual(submodule(typed, `ssh://${host}/r`).made, [], JSON.stringify(name));
+    }
+    assert.equal(run(typed, ["released-ssh", "ssh://vsock%253"]).words, undefined);
+  });
+
+  it("a URL reaches a local socket, unless the words with % are removed", () => {
+    const narrow = typed.replaceAll(/ (unix|unix-abstract|vsock-mux)%\*/g, "");
+    for (const [url, words] of [
+      ["ssh://unix%25tmp%25x.sock/r", "unix%tmp%x.sock\n22\n"],
+      ["ssh://vsock-mux%25run%25m.sock:4711/r", "vsock-mux%run%m.sock\n4711\n"],
+    ] as const) {
+      assert.equal(submodule(typed, url).words, words);
+      assert.equal(submodule(narrow, url).words, undefined);
+    }
+    assert.equal(submodule(narrow, "ssh://vsock%253/r").words, "vsock%3\n22\n");
+    assert.equal(type(narrow, "unix/tmp/x").words, "unix/tmp/x\n22\n");
+    // git decodes the slash before it looks for the end of the host.
+    assert.equal(submodule(narrow, "ssh://unix%2Ftmp%2Fx.sock/r").words, undefined);
+  });
+});
