@@ -46,7 +46,7 @@ const benchmark: Job = { file: "bench/run.ts" };
 const nativeOnly = ["tests/e2e/clients.test.ts", "tests/e2e/vsock.test.ts"];
 
 /** These test no host of the proxy, and take other toolchains: once, and only with TEST_ALL=1. */
-const allOnly = ["tests/e2e/fragment.test.ts"];
+const allOnly = ["tests/e2e/fragment.test.ts", "tests/e2e/readers.test.ts"];
 
 const tools = [
   ...["cc", "ssh", "scp", "ssh-keygen", "sshd", "socat", "linux.uml", "insmod", "chrt", "taskset"],

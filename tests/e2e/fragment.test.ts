@@ -13,41 +13,16 @@ import { before, describe, it } from "node:test";
 
 import { fragment } from "./client-site";
 import { readPage } from "./doc-snippets";
-import { releasedSsh, suiteSsh, suites } from "./openssh";
+import { commands, hasLineEnd, hostile, ordinary, refused } from "./names";
+import { releasedSsh } from "./openssh";
 import { root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { ensureTools, tool } from "../support/tools";
 
 const shells = ["dash", "bash", "zsh", "fish", "tcsh", "ksh"];
 
-const ordinary = [
-  ...["unix/run/a.sock", "unix%run%a.sock", "unix%/run/A-b_c+1.sock", "unix/a,b=c~d^e", ".host"],
-  ...["vsock/3", "vsock%3", "vsock-mux/a:4711", "unix-abstract/a.b"],
-];
-
-/** Refused by the fragment; a `"` only by OpenSSH from 8.7 on. */
-const refused = Array.from("'$`;&|<>()[]{}!\\ \t");
-
-const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
-const characters = printable
-  .filter((c) => !/[\w@]/.test(c))
-  .concat(Array.from("\t\n\r\v\f\x01\x1b\x7f"));
-
-/** `pwn` is a command in PATH that makes a file, as each redirection does. */
-const commands = [
-  ...[";", "&", "|", "\n", "\r", "\v", "&&", "||", "|&", " ; "].map((c) => `${c}pwn${c}`),
-  ...["$(pwn)", "`pwn`", "<(pwn)", ">(pwn)", "(pwn)", "=(pwn)", "{pwn,}", "${x:-$(pwn)}"],
-  ...[">pwned", "&>pwned", "<>pwned", " >pwned ", "*(e:pwn:)", "!pwn", "#\npwn", "\\\npwn\n"],
-  ...["$(pwn)", "`pwn`", ";pwn;", "\npwn\n", ">pwned ", "*\npwn"].flatMap((c) =>
-    ["'", '"', "\\'"].map((quote) => `${quote}${c}${quote}`),
-  ),
-];
-/** No pattern can have a line end. */
-const hasLineEnd = (name: string): boolean => name.includes("\n");
 /** These read on behind a line end if the line before it has failed, as by a `*` without a match. */
 const readOn = ["fish", "tcsh"];
-
-const hostile = [...characters.map((c) => `${c}y`), ...commands].map((c) => `unix/x${c}`);
 
 describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
   const folder = makeFolder("fragment");
@@ -139,30 +114,6 @@ describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
       assert.deepEqual(type(named(name), "vm3").made, [], JSON.stringify(name));
     }
   });
-
-  for (const suite of Object.keys(suites) as (keyof typeof suites)[]) {
-    it(`the OpenSSH of ${suite} refuses the same in a HostName, and more when typed`, () => {
-      const program = suiteSsh(suite);
-      for (const name of hostile.filter(hasLineEnd).concat(Array.from("'$`;&|<>(){}\\ \t\r\x7f"))) {
-        const { stderr } = spawnSync(program, ["-G", "--", `unix/${name}`], { encoding: "utf8" });
-        assert.match(stderr, /^hostname contains invalid characters/, JSON.stringify(name));
-      }
-      const settings = (block: string, name: string): string[] => {
-        // "final" has ssh read the configuration again, and Host then looks at what HostName gave.
-        const lines = `Host vm3\n    HostName "${name.replaceAll("%", "%%")}"
-Match final all\n    LogLevel INFO\n${block}`;
-        writeFileSync(inside("ssh_config"), lines);
-        const words = ["-F", inside("ssh_config"), "-G", "vm3"];
-        const { stdout, stderr } = spawnSync(program, words, { encoding: "utf8" });
-        assert.match(stdout, /^hostname /m, stderr);
-        return stdout.match(/^proxycommand .*|^proxyusefdpass yes$/gm) ?? [];
-      };
-      for (const block of [typed, byHostName]) {
-        for (const name of ordinary) assert.equal(settings(block, name).length, 2, name);
-        for (const c of refused) assert.deepEqual(settings(block, `unix/x${c}y`), [], c);
-      }
-    });
-  }
 
   /** Fetches the submodule of a new repository from a URL. */
   function submodule(block: string, url: string) {

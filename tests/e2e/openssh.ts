@@ -32,8 +32,9 @@ export const suites = {
   sid: "OpenSSH_1",
 } as const;
 
-/** As OpenSSH released it: no check of names. Its source is in bullseye. */
-export const released = {
+/** As OpenSSH released it: no check of names. Debian's source has it. */
+const released = {
+  suite: "bullseye",
   version: "OpenSSH_8.4p1",
   source: "openssh_8.4p1.orig.tar.gz",
   sha256: "5a01d22e407eb1c05ba8a8f7c654d388a13e9f226e4ed33bd38748dafa1d2b24",
@@ -45,7 +46,7 @@ const folder = path.join(root, "build/openssh");
 export function suiteSsh(suite: keyof typeof suites): string {
   const script = path.join(folder, suite, "ssh");
   if (!existsSync(script)) {
-    const apt = prepareApt(suite);
+    const apt = prepareApt(suite, suite, "deb");
     apt("install", "-y", "--no-install-recommends", "--download-only", "openssh-client");
     const tree = path.join(folder, suite, "tree");
     const archives = path.join(folder, suite, "cache/archives");
@@ -68,8 +69,7 @@ export function releasedSsh(): string {
   const place = path.join(folder, "released");
   const program = path.join(place, "ssh");
   if (!existsSync(program)) {
-    const apt = prepareApt("bullseye", "deb-src");
-    mkdirSync(place, { recursive: true });
+    const apt = prepareApt("released", released.suite, "deb-src");
     // It fails where the mirror lacks the signature beside the source: what counts is the sum.
     apt.try(place, "source", "--download-only", "openssh");
     const tarball = path.join(place, released.source);
@@ -86,8 +86,9 @@ export function releasedSsh(): string {
   return checked(program, released.version);
 }
 
-function prepareApt(suite: string, ...types: readonly string[]) {
-  const inside = (name: string): string => path.join(folder, suite, name);
+function prepareApt(name: string, suite: string, type: "deb" | "deb-src") {
+  const place = path.join(folder, name);
+  const inside = (file: string): string => path.join(place, file);
   for (const name of ["lists/partial", "cache/archives/partial"]) {
     mkdirSync(inside(name), { recursive: true });
   }
@@ -96,8 +97,7 @@ function prepareApt(suite: string, ...types: readonly string[]) {
   const [mirror = ""] = run("apt-get", "indextargets", ...format).split("\n");
   if (mirror === "") throw new Error("apt-get has no mirror of Debian among its sources");
   const keys = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
-  const lines = ["deb", ...types].map((type) => `${type} [${keys}] ${mirror} ${suite} main\n`);
-  writeFileSync(inside("sources.list"), lines.join(""));
+  writeFileSync(inside("sources.list"), `${type} [${keys}] ${mirror} ${suite} main\n`);
   writeFileSync(inside("status"), "");
   const options = Object.entries({
     "Dir::Etc::SourceList": inside("sources.list"),
@@ -109,7 +109,7 @@ function prepareApt(suite: string, ...types: readonly string[]) {
     "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
     "APT::Sandbox::User": "root",
   }).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-  console.error(`Downloading OpenSSH of ${suite} with apt-get to ${folder}`);
+  console.error(`Downloading OpenSSH of ${suite} with apt-get to ${place}`);
   const apt = (...args: string[]): string => run("apt-get", "-q", ...options, ...args);
   apt("update");
   return Object.assign(apt, {

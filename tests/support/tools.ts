@@ -19,7 +19,9 @@ import path from "node:path";
 const packages: Readonly<Record<string, readonly string[]>> = {
   "aarch64-linux-gnu-gcc": ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
   ansible: ["ansible-core"],
+  asyncssh: ["python3-asyncssh"],
   bash: ["bash"],
+  cargo: ["cargo"],
   cc: ["gcc", "libc6-dev"],
   chrt: ["util-linux"],
   clang: ["clang"],
@@ -28,9 +30,11 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   dash: ["dash"],
   dbclient: ["dropbear-bin"],
   dropbearconvert: ["dropbear-bin"],
+  fabric: ["python3-fabric"],
   fish: ["fish"],
   fusermount3: ["fuse3"],
   git: ["git"],
+  go: ["golang-go"],
   insmod: ["kmod"],
   ksh: ["ksh"],
   libfuzzer: ["libclang-rt-dev"],
@@ -38,6 +42,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "linux.uml": ["user-mode-linux"],
   make: ["make"],
   ncat: ["ncat"],
+  "net-ssh": ["ruby-net-ssh", "ruby-ed25519", "ruby-bcrypt-pbkdf"],
   paramiko: ["python3-paramiko"],
   plink: ["putty-tools"],
   prlimit: ["util-linux"],
@@ -46,6 +51,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   python3: ["python3"],
   "qemu-aarch64": ["qemu-user"],
   rsync: ["rsync"],
+  ruby: ["ruby"],
   scp: ["openssh-client"],
   sftp: ["openssh-client"],
   socat: ["socat"],
@@ -63,8 +69,11 @@ const packages: Readonly<Record<string, readonly string[]>> = {
 
 /** The files of those that are not looked up in PATH. */
 const files: Readonly<Record<string, () => string>> = {
+  asyncssh: () => "/usr/lib/python3/dist-packages/asyncssh/__init__.py",
+  fabric: () => "/usr/lib/python3/dist-packages/fabric/__init__.py",
   libfuzzer: () => path.join(clangResources(), "lib/linux/libclang_rt.fuzzer-x86_64.a"),
   libssh: () => "/usr/include/libssh/libssh.h",
+  "net-ssh": () => "/var/lib/dpkg/info/ruby-net-ssh.list",
   paramiko: () => "/usr/lib/python3/dist-packages/paramiko/__init__.py",
   // Debian's Python, which has Debian's paramiko, even if another one comes first in PATH.
   python3: () => "/usr/bin/python3",
