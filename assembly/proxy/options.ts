@@ -53,7 +53,7 @@ export const enum Action {
 
 /** How the client gets the connection. */
 export const enum Mode {
-  /** By fd passing if descriptor 1 is a unix stream socket, otherwise by a relay. */
+  /** By fd passing if descriptors 0 and 1 are one unix stream socket, otherwise by a relay. */
   Auto = 0,
   FdPass = 1,
   Relay = 2,
