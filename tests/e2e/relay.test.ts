@@ -82,6 +82,9 @@ describe("the relay", { timeout: 600_000 }, () => {
       "cloud-hypervisor": false,
     };
 
+    /** Whether the guest's own half-close does not reach the host: only its close does. */
+    const isLost = (scheme: Scheme): boolean => scheme === "firecracker";
+
     for (const scheme of schemes) {
       it(`${scheme}: stdin ends first, and the peer ${passedOn[scheme] ? "sees it" : "does not see it"}`, async () => {
         const it = await peers.relay(scheme);
@@ -93,19 +96,29 @@ describe("the relay", { timeout: 600_000 }, () => {
         if (passedOn[scheme]) await once(it.peer, "end");
         else await settle(it.pid).then(() => sleep(NEVER_MS));
         assert.equal(seen, passedOn[scheme]);
-        it.peer.end(reply);
+        it.peer.end(reply, () => {
+          if (isLost(scheme)) it.peer.destroy();
+        });
         assert.ok((await it.output).equals(reply));
         assert.deepEqual(await it.ended, clean);
         assert.equal((await request).toString(), "request");
       });
 
-      it(`${scheme}: the peer closes its sending side first${scheme.startsWith("unix") ? ", and still receives" : ""}`, async () => {
+      it(`${scheme}: the peer closes its sending side first${scheme.startsWith("unix") ? ", and still receives" : ""}${isLost(scheme) ? ", which is not seen before it closes" : ""}`, async () => {
         const it = await peers.relay(scheme);
         const request = collect(it.peer);
         it.peer.resume();
+        let size = 0;
+        it.stdout.on("data", (part: Buffer) => (size += part.length));
         it.peer.end(reply);
+        if (isLost(scheme)) {
+          while (size < reply.length) await sleep(1);
+          await settle(it.pid);
+          assert.ok(!it.stdout.readableEnded, "stdout ends with the guest's half-close");
+          it.peer.destroy();
+        }
         assert.ok((await it.output).equals(reply), "stdout ends behind the reply");
-        // The test multiplexer closes both directions together, as real ones do.
+        // Over a multiplexer the end of stdin is not passed on, and so nothing may follow.
         if (scheme.startsWith("unix")) {
           it.stdin.write("late, ");
           await settle(it.pid);
@@ -123,8 +136,6 @@ describe("the relay", { timeout: 600_000 }, () => {
         it.peer.write(reply);
         it.peer.destroySoon();
         assert.ok((await it.output).equals(reply));
-        // The test multiplexer sees that its guest has closed only when it writes.
-        if (!scheme.startsWith("unix")) it.stdin.end();
         assert.deepEqual(await it.ended, clean);
         it.stdin.destroy();
       });

@@ -34,8 +34,13 @@ interface Dialect {
   malformed: "drop" | "silence";
   /** Bytes of the first read behind the command. */
   behind: "forward" | "swallow";
-  /** The host's end shuts its sending side down. */
-  halfClose: "pass on" | "kill";
+  /**
+   * The host's end shuts its sending side down. Firecracker, and Cloud Hypervisor before 53, drop from
+   * then on what the guest sends, and close at once if it has nothing unread.
+   */
+  halfClose: "pass on" | "deaf";
+  /** The guest shuts its sending side down: with the same ones it never reaches the host. */
+  guestHalfClose: "pass on" | "lost";
 }
 
 const firecracker: Dialect = {
@@ -43,15 +48,18 @@ const firecracker: Dialect = {
   longest: 32,
   malformed: "drop",
   behind: "forward",
-  halfClose: "kill",
+  halfClose: "deaf",
+  guestHalfClose: "lost",
 };
 
+/** From version 53 on. */
 const cloudHypervisor: Dialect = {
   command: /^connect (\d+)[ \t\r]*\n/i,
   longest: 32,
   malformed: "drop",
   behind: "forward",
   halfClose: "pass on",
+  guestHalfClose: "pass on",
 };
 
 const vhostDeviceVsock: Dialect = {
@@ -59,7 +67,8 @@ const vhostDeviceVsock: Dialect = {
   longest: Infinity,
   malformed: "silence",
   behind: "swallow",
-  halfClose: "kill",
+  halfClose: "deaf",
+  guestHalfClose: "pass on",
 };
 
 /** What all of them accept, and nothing else: the proxy must not depend on leniency. */
@@ -68,7 +77,8 @@ const strict: Dialect = {
   longest: 32,
   malformed: "drop",
   behind: "swallow",
-  halfClose: "kill",
+  halfClose: "deaf",
+  guestHalfClose: "pass on",
 };
 
 type Answer =
@@ -76,15 +86,24 @@ type Answer =
   | { join: (port: string) => string; pace: "line first" | "with the banner" | "byte by byte" }
   /** Failure: these bytes in one write, and then the connection ends or stays open. */
   | { say: string; then: "end" | "silence" }
-  /** Failure before the command has been read whole. */
-  | { refuse: "unread" | "at once" };
+  /** Failure: the connection is closed after one byte of the command. */
+  | "leave it unread";
 
 export interface Scenario {
   /** A description in one sentence. */
   plays: string;
   dialect: Dialect;
   answer: Answer;
+  /** How many connections there may be: the next is accepted, and closed with its command unread. */
+  slots?: number;
 }
+
+/**
+ * How old a connection without an answer has to be to be closed. Firecracker and Cloud Hypervisor look
+ * at it only when another connection is added (VsockMuxer's add_connection, RequestTimeout in
+ * csm/connection.rs).
+ */
+const SILENT_MAX_MS = 2000;
 
 /** The number of the first connection in Firecracker: its host-side ports start at 2^30. */
 const hostPort = (): string => "OK 1073741824\n";
@@ -149,7 +168,10 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   },
 
   // No answer.
-  silence: { plays: "The guest is not up: no answer.", ...says("") },
+  silence: {
+    plays: "The guest is not up: no answer, until after 2 s another connection comes.",
+    ...says(""),
+  },
   eof: {
     plays: "Nothing listens on that port: end of file without an answer.",
     ...says("", "end"),
@@ -157,12 +179,13 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   reset: {
     plays: "The connection is closed with the command unread: ECONNRESET.",
     dialect: strict,
-    answer: { refuse: "unread" },
+    answer: "leave it unread",
   },
-  full: {
-    plays: "1023 connections exist already: the next is accepted and closed at once.",
-    dialect: strict,
-    answer: { refuse: "at once" },
+  "one-slot": {
+    plays: "One connection at once, where Firecracker and Cloud Hypervisor have 1023.",
+    dialect: firecracker,
+    answer: { join: hostPort, pace: "line first" },
+    slots: 1,
   },
 
   // Wrong answers; tests/transcripts/handshake has the others. The connection stays open, so that only
@@ -183,15 +206,14 @@ async function play(
   name: string,
   { dialect, answer }: Scenario,
   backend: string | undefined,
+  silent: Map<net.Socket, number>,
 ): Promise<void> {
   // The client may close at any time.
   client.on("error", () => client.destroy());
-  if ("refuse" in answer) {
+  if (answer === "leave it unread") {
     // A close with bytes unread is what makes the kernel answer ECONNRESET (unix_release_sock in
     // net/unix/af_unix.c). Node reads all or nothing; dd reads one byte and exits.
-    if (answer.refuse === "unread") {
-      spawn("dd", ["bs=1", "count=1"], { stdio: [client, "ignore", "ignore"] });
-    }
+    spawn("dd", ["bs=1", "count=1"], { stdio: [client, "ignore", "ignore"] });
     client.destroy();
     return;
   }
@@ -220,12 +242,15 @@ async function play(
 
   if ("say" in answer) {
     if (answer.say !== "") client.write(answer.say, "latin1");
+    else if (answer.then === "silence") silent.set(client, performance.now());
     if (answer.then === "end") client.destroySoon();
     return;
   }
 
   const guest = net.connect({ path: backend ?? "", allowHalfOpen: true });
-  guest.on("error", () => client.destroy());
+  guest.on("error", () => {
+    client.destroySoon();
+  });
   client.once("close", () => guest.destroy());
   await once(guest, "connect");
   const line = Buffer.from(answer.join(port));
@@ -248,10 +273,17 @@ async function play(
   report();
   const behind = Buffer.concat(reads).subarray(length);
   if (behind.length > 0 && dialect.behind === "forward") guest.write(behind);
-  guest.pipe(client);
+  guest.pipe(client, { end: dialect.guestHalfClose === "pass on" });
   client.pipe(guest);
-  // At once, where Firecracker may take 2 s, so that no reply gets through.
-  if (dialect.halfClose === "kill") client.once("end", leave);
+  if (dialect.halfClose === "deaf") client.once("end", leave);
+  // Until the guest closes both sides, a write of nothing succeeds (unix_stream_sendmsg in
+  // net/unix/af_unix.c). Its error closes the client, too.
+  const look = (): void => {
+    if (guest.destroyed) return;
+    guest.write("");
+    setTimeout(look, 5);
+  };
+  guest.once("end", look);
 }
 
 function firstRead(socket: net.Socket): Promise<Buffer> {
@@ -269,8 +301,22 @@ function firstRead(socket: net.Socket): Promise<Buffer> {
 async function main(folder: string, backend: string | undefined): Promise<void> {
   const servers: net.Server[] = [];
   for (const [name, scenario] of Object.entries(scenarios)) {
+    const open = new Set<net.Socket>();
+    const silent = new Map<net.Socket, number>();
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
-      play(client, name, scenario, backend).catch(() => client.destroy());
+      if (open.size >= (scenario.slots ?? Infinity)) {
+        client.destroy();
+        return;
+      }
+      for (const [other, since] of silent) {
+        if (performance.now() - since >= SILENT_MAX_MS) other.destroy();
+      }
+      open.add(client);
+      client.once("close", () => {
+        open.delete(client);
+        silent.delete(client);
+      });
+      play(client, name, scenario, backend, silent).catch(() => client.destroy());
     });
     server.listen(path.join(folder, name));
     await once(server, "listening");
