@@ -285,7 +285,7 @@ function writeStderr(): void {
     writable = waitToWrite(STDERR, now() + STDERR_TIMEOUT);
     if (!writable) break;
     const error = write(STDERR, line + at, min(length - at, PIPE_BUF));
-    if (error == errno.SUCCESS) at += transferred();
+    if (error == errno.SUCCESS && transferred() > 0) at += transferred();
     else writable = error == errno.AGAIN;
   }
 }

@@ -101,12 +101,13 @@ export function faultsOf(call: Call, thorough: boolean): Fault[] {
 }
 
 /**
- * What can go wrong at each call from one on: a peer that takes and gives nothing, waits that end
- * for no reason. But where stderr is said to be ready, it has room (docs/abi.md).
+ * What can go wrong at each call from one on: a peer or stderr that takes and gives nothing, waits that
+ * end for no reason. But where stderr is said to be ready, it has room (docs/abi.md).
  */
 export function lastingFaultsOf({ name }: Call, { stderr }: World): Fault[] {
   if (["sock_send", "sock_recv", "sock_send_fds"].includes(name))
     return [{ errno: errno("AGAIN") }];
+  if (name === "fd_write") return [{ bytes: 0 }];
   if (name !== "poll_oneoff" || stderr === "full pipe") return [];
   return [{ events: "none" }, { events: "ready" }];
 }

@@ -134,9 +134,9 @@ function attemptsOf(calls: readonly Call[]): Steps[] {
 
 /** Whether stderr did not take something, so that all later lines are lost. */
 export function isStderrLost(calls: readonly Call[]): boolean {
-  return calls.some(({ name, fd, errno: error, due, ready }) => {
+  return calls.some(({ name, fd, errno: error, count, due, ready }) => {
     if (fd !== STDERR) return false;
-    if (name === "fd_write") return error !== SUCCESS && error !== AGAIN;
+    if (name === "fd_write") return error === SUCCESS ? count === 0 : error !== AGAIN;
     return name === "poll_oneoff" && (error === TIMEDOUT || (due === true && ready !== true));
   });
 }
