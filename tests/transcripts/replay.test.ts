@@ -448,8 +448,11 @@ function commandResult(one: CommandCase, outcome: PeerOutcome): Result {
   const { exit, signal, stderr, connections = [], passed = [], rest, relayed, early } = outcome;
   const hex = (bytes: Buffer | undefined): string => bytes?.toString("hex") ?? "";
   const [connection] = connections;
+  // A machine that stalls makes an end of file late.
+  const [late, soon] = [Code.EndOfFileAfterWait, Code.EndOfFile].map(messageOf) as [string, string];
+  const said = Buffer.from(stderr.toString("latin1").replace(late, soon), "latin1");
   return {
-    ...{ exit, signal, stderr: hex(stderr), connections: connections.length },
+    ...{ exit, signal, stderr: hex(said), connections: connections.length },
     sent: connection === undefined ? null : hex(connection.sent),
     consumed: connection?.taken ?? 0,
     passed: passed.length === 0 ? null : hex(rest),
