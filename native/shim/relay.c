@@ -27,8 +27,10 @@
 
 #include "internal.h"
 
-/** The size of a pipe in bytes; the default of 64 KiB takes twice the CPU time. */
+/** The size of a pipe in bytes, while many flow; the default of 64 KiB takes twice the CPU time. */
 #define PIPE_SIZE 262144
+/** A pipe is enlarged when this many bytes have moved in one step: half of what the default holds. */
+#define FLOW_MIN 32768
 /** The size of a buffer in bytes. */
 #define BUFFER_SIZE 65536U
 /** How many steps one direction takes before the other gets its turn. */
@@ -66,6 +68,8 @@ struct direction {
      */
     enum { WANT_READ, WANT_WRITE } next;
     bool ended;
+    /** Whether the pipe that the bytes go through was enlarged, as far as that is possible. */
+    bool enlarged;
     /** Whether bytes have moved since this was last false. */
     bool moved;
 };
@@ -128,8 +132,17 @@ static bool use_buffer(struct direction *direction) {
     return true;
 }
 
-/** Enlarges a pipe, as far as the user's limit allows (/proc/sys/fs/pipe-user-pages-soft). */
-static void enlarge(int pipe) {
+/**
+ * Enlarges the pipe that bytes are spliced through, the client's or our own. Not before many flow: the
+ * pages of all of a user's pipes are limited (/proc/sys/fs/pipe-user-pages-soft), and above the limit
+ * each new pipe is smaller, and this does nothing.
+ */
+static void enlarge(struct direction *direction) {
+    direction->enlarged = true;
+    int pipe = direction->pipe[0];
+    if (is_direct(direction)) {
+        pipe = S_ISFIFO(direction->from.type) ? direction->from.fd : direction->to.fd;
+    }
     if (fcntl(pipe, F_GETPIPE_SZ) < PIPE_SIZE) (void)fcntl(pipe, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
@@ -141,7 +154,6 @@ static bool use_pipe(struct direction *direction) {
     for (int i = 0; i < 2; i++) {
         direction->pipe[i] = fd_move_above_stdio(direction->pipe[i]);
     }
-    enlarge(direction->pipe[0]);
     return direction->pipe[0] >= 0 && direction->pipe[1] >= 0;
 }
 
@@ -170,6 +182,7 @@ static ssize_t read_bytes(struct direction *direction) {
     const bool direct = is_direct(direction);
     const int to = direct ? direction->to.fd : direction->pipe[1];
     const ssize_t count = splice_some(direction->from.fd, to, PIPE_SIZE);
+    if (count >= FLOW_MIN && !direction->enlarged) enlarge(direction);
     // A direct splice returns EAGAIN for a full pipe too. The program's own socket is no TCP socket.
     const bool empty = count == 0 || (count < 0 && errno == EAGAIN && !direct);
     return empty && is_socket(&direction->from) ? read_past_mark(direction) : count;
@@ -491,11 +504,7 @@ static uint32_t prepare(struct direction *direction, int from, int to) {
 
 /** Chooses what the bytes go through: the pipe that one end is, a pipe of our own, or a buffer. */
 static bool prepare_memory(struct direction *direction, bool towards_socket) {
-    const bool from_pipe = S_ISFIFO(direction->from.type);
-    if (from_pipe || S_ISFIFO(direction->to.type)) {
-        enlarge(from_pipe ? direction->from.fd : direction->to.fd);
-        return true;
-    }
+    if (S_ISFIFO(direction->from.type) || S_ISFIFO(direction->to.type)) return true;
     return (towards_socket && use_pipe(direction)) || use_buffer(direction);
 }
 

@@ -2,17 +2,18 @@
 // relay-stdio.test.ts has the other kinds of stdin and stdout, vsock.test.ts AF_VSOCK.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
-import type net from "node:net";
+import net from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../../assembly/codes";
 import { cpuTicks } from "../support/processors";
 import { all, proxyCommand } from "../support/proxy";
+import { tool } from "../support/tools";
 import { Peers, block, collect, digest, failed, fill, pump, schemes, settle, start } from "./relay";
 import type { Relay, Scheme } from "./relay";
 
@@ -71,6 +72,32 @@ describe("the relay", { timeout: 600_000 }, () => {
       sent,
     );
     assert.deepEqual(await it.ended, clean);
+  });
+
+  // The pages of all pipes of a user are limited (fs.pipe-user-pages-soft).
+  it("enlarges pipes only when many bytes flow", async () => {
+    const it = await peers.relay("unix");
+    /** F_GETPIPE_SZ of its descriptors 0 and 1. */
+    const sizes = (): string => {
+      const script =
+        "import fcntl, os; print(*[fcntl.fcntl(os.open('/proc/%s/fd/%d' % (PID, fd), " +
+        "os.O_NONBLOCK | (os.O_WRONLY if fd else os.O_RDONLY)), 1032) for fd in (0, 1)])";
+      const words = ["-c", script.replace("PID", `${it.pid}`)];
+      return execFileSync(tool("python3"), words, { encoding: "utf8" }).trim();
+    };
+    it.stdin.write("a line");
+    await once(it.peer.resume(), "data");
+    it.peer.write("a line");
+    await once(it.stdout, "data");
+    assert.equal(sizes(), "65536 65536");
+    it.peer.write(block);
+    it.stdin.write(block);
+    it.stdout.pause();
+    await fill(it.peer, it.pid);
+    assert.equal(sizes(), "262144 262144");
+    process.kill(it.pid, "SIGKILL");
+    await it.ended;
+    for (const stream of [it.stdin, it.stdout, it.peer]) stream.destroy();
   });
 
   describe("half-close, without loss", () => {
