@@ -12,8 +12,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { after, before, describe, it } from "node:test";
 
 import { ClientSite, assertCarried, assertSame, payload, username } from "./client-site";
@@ -24,12 +26,12 @@ import { loadVsock, runInGuest } from "../support/guest";
 import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
 import { runProgram, shellQuote } from "../support/sshd";
-import { tool } from "../support/tools";
+import { ensureTools, tool } from "../support/tools";
 
 const page = readPage(path.join(root, "docs/clients.md"));
 
 describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
-  const [, , alias] = page.take("Configuration", 1, 1, 3);
+  const [, , alias] = page.take("Configuration", 1, 1, 3, 2);
   /** Disables the page's configuration: ssh uses the first value that it finds. */
   const unconfigured = ["Host *", "    ProxyCommand none", "    ProxyUseFdpass no"];
   const site = new ClientSite(alias);
@@ -40,11 +42,14 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
 
   for (const machine of machines) {
     describe(machine.name, () => {
-      const [[shell, there, back]] = page.take("ssh", 3);
+      const [[shell, there, back], [withShell]] = page.take("ssh", 3, 1);
       it("ssh", async () => {
         const place = site.makePlace(machine);
         await site.exitStatus(shell, place);
         await site.carry(there, back, place);
+        const env = { SHELL: "/usr/sbin/nologin" };
+        assert.equal((await site.run(shell, place, { env })).exit, 255);
+        await site.exitStatus(withShell, place, { env });
       });
 
       for (const title of ["scp", "sftp", "rsync"]) {
@@ -203,6 +208,32 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
     }
   });
 
+  it("known_hosts cannot have every path, and has small letters", async () => {
+    const place = site.makePlace(site.asWritten);
+    const known = path.join(place.here, "known");
+    const connect = (check: string, name: string) =>
+      site.run(
+        `ssh -o StrictHostKeyChecking=${check} -o UserKnownHostsFile=${known} \
+             -o HashKnownHosts=no -o 'HostName="${name}"' vm3 true`,
+        place,
+      );
+    for (const c of all ? "=.@?*#|, " : "=?, ") {
+      rmSync(known, { force: true });
+      const name = `unix%%/run/VM${c}1`;
+      const first = (await connect("accept-new", name)).exit;
+      const second = (await connect("yes", name)).exit;
+      assert.deepEqual(
+        [first, second],
+        "=.".includes(c) ? [0, 0] : [", ".includes(c) ? 0 : 255, 255],
+        c,
+      );
+      if (c === "=") assert.match(readFileSync(known, "utf8"), /^unix%\/run\/vm=1 /);
+    }
+    const edited = await site.run(`ssh-keygen -R other -f ${known}`, place);
+    assert.match(edited.stderr, /is not a valid known_hosts file/);
+    assert.match((await site.run("ssh 'unix/run/a b'", place)).stderr, /invalid characters/);
+  });
+
   const added = page.takeProgram("What ssh adds").trim().split("\n");
   it("ssh adds two lines to a failure", async () => {
     const place = site.makePlace(site.asWritten);
@@ -330,6 +361,41 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
     await site.exitStatus(`${program} ${username} sh`, place);
   });
 
+  const [[clush, pssh, borg]] = page.take("Other programs that start ssh", 3);
+  if (all) {
+    it("other programs that start ssh", async () => {
+      ensureTools(["clush", "parallel-ssh", "borg"]);
+      const place = site.makePlace(site.asWritten);
+      assert.equal((await site.succeed(clush, place)).toString(), "vsock/3: Linux\n");
+      assert.match((await site.succeed(pssh, place)).toString(), /\[SUCCESS\] vsock\/3\nLinux\n/);
+      await site.succeed(borg, place);
+      assert.ok(readdirSync(path.join(place.srv, "backup")).includes("config"));
+    });
+  }
+
+  const [ports] = page.take("Local ports", 2);
+  it("local ports", async () => {
+    const place = site.makePlace(site.asWritten);
+    if (all) ensureTools(["systemd-socket-activate"]);
+    for (const line of all ? ports : ports.slice(0, 1)) {
+      const port = await freePort();
+      const own = line.replace(/(?<=LISTEN:|127.0.0.1:)8443/, String(port));
+      const runs = site.proxyRuns().length;
+      const server = spawn("sh", ["-c", site.script(own, place)], {
+        detached: true,
+        stdio: "ignore",
+      });
+      const ended = once(server, "exit");
+      try {
+        for (let i = 0; i < 2; i++) assert.match(await firstLine(port), /^SSH-2\.0-OpenSSH/);
+        assert.deepEqual(site.proxyRuns().slice(runs), Array(2).fill("--stdio vsock/3 8443"));
+      } finally {
+        if (server.pid !== undefined) process.kill(-server.pid);
+        await ended;
+      }
+    }
+  });
+
   const [[relay]] = page.take("Clients without descriptor passing", 1);
   it("other clients, by relay", async () => {
     const place = site.makePlace(site.asWritten);
@@ -378,3 +444,28 @@ exit 0
     assert.deepEqual(page.untaken(), []);
   });
 });
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** The first bytes of a connection to a local port, once something listens there. */
+async function firstLine(port: number): Promise<string> {
+  for (;;) {
+    const connection = net.connect(port, "127.0.0.1");
+    try {
+      const [bytes] = (await once(connection, "data")) as [Buffer];
+      return bytes.toString();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ECONNREFUSED") throw error;
+      await setTimeout(50);
+    } finally {
+      connection.destroy();
+    }
+  }
+}

@@ -76,9 +76,6 @@ const addresses = [
 ];
 const others = ["host.example", "vsock", "unix/x;y", "unix/x$y", "unix/x|y"];
 
-/** What the page adds to the fragment, where systemd's turns the checks off. */
-const keepChecks = ["StrictHostKeyChecking ask", "UserKnownHostsFile ~/.ssh/known_hosts"];
-
 /** Other files of a folder ssh_config.d. */
 const neighbours = {
   // FreeIPA's clients.
@@ -104,7 +101,7 @@ Host .host
 
 describe("readers of ssh's configuration", { timeout: 900_000 }, () => {
   const page = readPage(path.join(root, "docs/clients.md"));
-  const [, , alias] = page.take("Configuration", 1, 1, 3);
+  const [, , alias, keepChecks] = page.take("Configuration", 1, 1, 3, 2);
   const [, [aliases]] = page.take("Capitals, spaces and aliases", 3, 4);
   const shipped = readFileSync(fragment, "utf8");
   const site = new ClientSite(alias);
@@ -190,7 +187,7 @@ describe("readers of ssh's configuration", { timeout: 900_000 }, () => {
         assert.equal(strict, off ? "false" : "ask", name);
         assert.equal(known === "/dev/null", off, name);
       }
-      writeFileSync(file, `${shipped}${keepChecks.map((line) => `    ${line}\n`).join("")}`);
+      writeFileSync(file, `${shipped}${keepChecks.map((line) => `${line}\n`).join("")}`);
       for (const name of addresses) assert.equal(settings(include, name, ...checks)[0], "ask");
       writeFileSync(file, shipped);
       const ssh = `SHELL=/bin/sh ${shellQuote(suiteSsh(suite))} -F "$CONFIG"`;
@@ -268,7 +265,8 @@ function buildRust(): string {
     const manifest = ["[package]", 'name = "reader"', 'edition = "2021"', "[dependencies]"];
     manifest.push(`ssh2-config = "=${version}"`, "[workspace]");
     writeFileSync(path.join(folder, "Cargo.toml"), manifest.join("\n"));
-    run(folder, tool("cargo"), "build", "--quiet");
+    copyFileSync(path.join(sources, "ssh2_config.lock"), path.join(folder, "Cargo.lock"));
+    run(folder, tool("cargo"), "build", "--quiet", "--locked");
   });
   return shellQuote(path.join(folder, "target/debug/reader"));
 }

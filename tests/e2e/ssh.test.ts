@@ -218,8 +218,10 @@ describe("ssh", { timeout: 900_000 }, () => {
 
   it("ends a wait for a silent guest, which has no timeout in ssh", async () => {
     const host = `vsock-mux${multiplexer.socket("silence")}`;
-    const patient = `ProxyCommand=${proxyCommandLine([...proxyCommand(), "--timeout", "400ms"])}`;
-    assertFailed(await sshd.ssh(["-o", patient, host, "true"]), host);
+    const patient = `ProxyCommand=${proxyCommandLine([...proxyCommand(), "--timeout", "1100ms"])}`;
+    // ssh's own, which it does not look at before the proxy has exited.
+    const own = ["-o", "ConnectTimeout=1"];
+    assertFailed(await sshd.ssh([...own, "-o", patient, host, "true"]), host);
   });
 });
 
