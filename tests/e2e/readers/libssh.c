@@ -6,22 +6,22 @@
 
 enum { FAILED = 255 };
 
+// NULL, if `name` does not look like a host's to libssh.
 static ssh_session read_config(const char *config, const char *name) {
     ssh_session session = ssh_new();
     // It reads no file but this one.
     ssh_options_set(session, SSH_OPTIONS_PROCESS_CONFIG, &(bool){false});
-    if (ssh_options_set(session, SSH_OPTIONS_HOST, name) != SSH_OK ||
-        ssh_options_parse_config(session, config) != SSH_OK) {
-        fprintf(stderr, "%s: %s\n", name, ssh_get_error(session));
-        exit(FAILED);
-    }
-    return session;
+    if (ssh_options_set(session, SSH_OPTIONS_HOST, name) == SSH_OK &&
+        ssh_options_parse_config(session, config) == SSH_OK)
+        return session;
+    ssh_free(session);
+    return NULL;
 }
 
 static void parse(const char *config, const char *name) {
     ssh_session session = read_config(config, name);
     char *command = NULL;
-    ssh_options_get(session, SSH_OPTIONS_PROXYCOMMAND, &command);
+    if (session) ssh_options_get(session, SSH_OPTIONS_PROXYCOMMAND, &command);
     puts(command ? command : "");
     ssh_string_free_char(command);
     ssh_free(session);
@@ -32,6 +32,7 @@ static int login(const char *config, const char *name) {
     ssh_channel channel = NULL;
     char output[64];
     int length = -1, status = FAILED;
+    if (!session) return FAILED;
     if (ssh_connect(session) == SSH_OK &&
         ssh_session_is_known_server(session) == SSH_KNOWN_HOSTS_OK &&
         ssh_userauth_publickey_auto(session, NULL, NULL) == SSH_AUTH_SUCCESS &&
