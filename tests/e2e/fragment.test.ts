@@ -17,6 +17,7 @@ import { commands, hasLineEnd, hostile, ordinary, refused } from "./names";
 import { releasedSsh } from "./openssh";
 import { root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
+import { shellQuote } from "../support/sshd";
 import { ensureTools, tool } from "../support/tools";
 
 const shells = ["dash", "bash", "zsh", "fish", "tcsh", "ksh"];
@@ -44,7 +45,7 @@ describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
     };
     script("ssh-vsock-proxy", `printf '%s\\n' "$@" >${folder}/words`);
     script("pwn", ": >pwned");
-    script("released-ssh", `exec ${ssh} -F ${folder}/ssh_config "$@"`);
+    script("released-ssh", `exec ${shellQuote(ssh)} -F ${folder}/ssh_config "$@"`);
   });
 
   /** What the proxy was started with, and the files that were made. */
