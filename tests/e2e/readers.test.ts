@@ -60,7 +60,7 @@ const readers: Record<string, Reader> = {
     // It has one socket for both directions, as ssh has that waits for a descriptor.
     env: { SSH_VSOCK_PROXY_OPTIONS: "--stdio" },
   },
-  "ssh-config (npm)": { command: buildNpm, env: { SSH_VSOCK_PROXY_OPTIONS: "--stdio" } },
+  "ssh-config (npm)": { command: buildNpm },
   "ssh2-config (Rust)": { command: buildRust, parses: true },
 };
 for (const version of versions["kevinburke/ssh_config (Go)"]) {
