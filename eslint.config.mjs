@@ -65,7 +65,7 @@ export default tseslint.config(
     rules: { "no-restricted-imports": ["error", { patterns: [{ regex: "." }] }] },
   },
   {
-    files: ["scripts/**/*.mjs"],
+    files: ["scripts/**/*.mjs", "tests/tsx.mjs"],
     languageOptions: {
       globals: { Buffer: "readonly", URL: "readonly", console: "readonly", process: "readonly" },
     },

@@ -1,7 +1,7 @@
 // npm run bench: the time that ssh waits for the proxy, and the proxy's processor time and memory,
 // compared with /bin/true, Node, and other proxies and relays; and the relay's speed.
 //
-//     npx tsx bench/run.ts [OPTIONS]
+//     node --import ./tests/tsx.mjs bench/run.ts [OPTIONS]
 //
 //     --rounds N     measured runs of each command (default and minimum: 200)
 //     --batches N    batches of each size (default 11); 0: none

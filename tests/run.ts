@@ -1,7 +1,7 @@
 // npm test and npm run test:all: makes sure of the commands that the tests run, runs the test files, and
 // prints a table.
 //
-//     npx tsx tests/run.ts [FILE or FOLDER...]     these, or all
+//     node --import ./tests/tsx.mjs tests/run.ts [FILE or FOLDER...]    these, or all
 //
 // Rules
 // - The folder is the list: every tests/*/*.test.ts runs, those of tests/e2e once for each host.
@@ -91,7 +91,7 @@ function selectJobs(names: readonly string[]): Job[] {
 async function run({ file, host }: Job, show: boolean): Promise<Result> {
   const start = performance.now();
   const args = file === benchmark.file ? [file, "--quick"] : ["--test-reporter=spec", file];
-  const child = spawn(process.execPath, ["--import", "tsx", ...args], {
+  const child = spawn(process.execPath, ["--import", "./tests/tsx.mjs", ...args], {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...(host === undefined ? {} : { PROXY_HOST: host }) },
@@ -155,7 +155,7 @@ async function main(names: readonly string[]): Promise<boolean> {
   const start = performance.now();
   const jobs = names.length === 0 ? listJobs() : selectJobs(names);
   ensureTools(tools);
-  // tsx runs compiled files that it finds in TMPDIR: other users must not be able to write there.
+  // Nothing stays of what the tests start, and no other user knows the names of its files.
   process.env["TMPDIR"] = makeFolder("proxy");
   // Some tests run the proxy as another user, who has to reach the sockets in it.
   chmodSync(process.env["TMPDIR"], 0o711);
@@ -179,7 +179,7 @@ async function main(names: readonly string[]): Promise<boolean> {
   for (const { file, host } of results.filter((result) => result.failed > 0)) {
     const command = file === benchmark.file ? `${file} --quick` : `tests/run.ts ${file}`;
     const environment = `${all ? "TEST_ALL=1 " : ""}${host === undefined ? "" : `PROXY_HOST=${host} `}`;
-    console.log(`To run it again: ${environment}npx tsx ${command}`);
+    console.log(`To run it again: ${environment}node --import ./tests/tsx.mjs ${command}`);
   }
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0;

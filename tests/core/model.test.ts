@@ -30,7 +30,7 @@ function checkAll<T>(test: string, input: fc.Arbitrary<T>, check: (input: T) => 
   throw new Error(
     `${fc.defaultReportMessage(details) ?? ""}\n\nreplay: ` +
       `MODEL_SEED=${details.seed} MODEL_PATH=${details.counterexamplePath ?? ""} ` +
-      `npx tsx --test --test-name-pattern="${test}" tests/core/model.test.ts`,
+      `node --import ./tests/tsx.mjs --test-name-pattern="${test}" tests/core/model.test.ts`,
   );
 }
 

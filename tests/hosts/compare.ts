@@ -2,7 +2,7 @@
 // has to pass checkOutcome, and the runs of a case have to make the same imports, bit by bit, with the
 // same arguments and results.
 //
-//     tsx tests/hosts/compare.ts [--seed N] [--count N] [--path PATH]
+//     node --import ./tests/tsx.mjs tests/hosts/compare.ts [--seed N] [--count N] [--path PATH]
 //
 // plays the cases of a seed; with the PATH that a failure prints, the one case that it is about.
 //
@@ -147,7 +147,7 @@ export async function compareMany(seed: number, count: number): Promise<[Tally, 
       // Without a path, there was no time to play the case again.
       const smaller = last.counterexamplePath === null ? first : last;
       const { errorInstance, counterexamplePath } = smaller;
-      const again = `npx tsx tests/hosts/compare.ts --seed ${own.seed} --path ${counterexamplePath}`;
+      const again = `node --import ./tests/tsx.mjs tests/hosts/compare.ts --seed ${own.seed} --path ${counterexamplePath}`;
       failures.push(`${String(errorInstance)}\nto replay it: ${again}`);
     }
     await player.end();

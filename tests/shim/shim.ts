@@ -138,7 +138,7 @@ export async function inChild(
   before = "",
 ) {
   const script = `const { Program, AT } = require(${JSON.stringify(__filename)});\n${source}`;
-  const line = `${before} exec "$0" --import tsx -e "$@" ${redirection}`;
+  const line = `${before} exec "$0" --import ./tests/tsx.mjs -e "$@" ${redirection}`;
   const command = ["-c", line, process.execPath];
   const child = spawn("/bin/sh", [...command, script, ...args], { cwd: root });
   const closed = once(child, "close");

@@ -45,7 +45,7 @@ listener = socket.create_server(("127.0.0.1", 0))
 client = socket.create_connection(listener.getsockname())
 for stdin in (client, open("/dev/null")):
     subprocess.run(sys.argv[1:], stdin=stdin, check=True)`;
-    const args = ["-c", python, process.execPath, "--import", "tsx", "-e", script];
+    const args = ["-c", python, process.execPath, "--import", "./tests/tsx.mjs", "-e", script];
     const { stdout, stderr } = spawnSync("python3", args, { cwd: root, encoding: "utf8" });
     assert.equal(stdout, `${errno("INVAL")}\n${errno("INVAL")}\n`, stderr);
   });

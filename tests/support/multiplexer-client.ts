@@ -24,7 +24,7 @@ export interface Multiplexer {
 export async function startMultiplexer(backend: string): Promise<Multiplexer> {
   const folder = makeFolder("multiplexer");
   const program = path.join(root, "tests/support/multiplexer.ts");
-  const child = spawn(process.execPath, ["--import", "tsx", program, folder, backend], {
+  const child = spawn(process.execPath, ["--import", "./tests/tsx.mjs", program, folder, backend], {
     cwd: root,
     stdio: ["pipe", "pipe", "inherit"],
   });

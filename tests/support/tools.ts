@@ -1,7 +1,9 @@
 // The external commands and libraries of the tests, the demo and the checks, and how to install them on
 // Debian and Ubuntu.
 //
-//     npx tsx tests/support/tools.ts NAME...     installs what is missing, or prints how to
+//     node --import ./tests/tsx.mjs tests/support/tools.ts NAME...
+//
+//     installs what is missing, or prints how to
 
 import { spawnSync } from "node:child_process";
 import {

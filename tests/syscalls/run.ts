@@ -2,8 +2,8 @@
 // signal, or a result that is less than was asked for. syscalls.test.ts injects into every call of
 // every scenario; this makes one run, and prints everything that there is to see of it:
 //
-//     npx tsx tests/syscalls/run.ts SCENARIO [INJECTION]
-//     npx tsx tests/syscalls/run.ts vsock-mux/ sendmsg:error=EPIPE:when=2
+//     node --import ./tests/tsx.mjs tests/syscalls/run.ts SCENARIO [INJECTION]
+//     node --import ./tests/tsx.mjs tests/syscalls/run.ts vsock-mux/ sendmsg:error=EPIPE:when=2
 //
 // INJECTION is strace's (--inject). verdict.ts says what has to hold of a run.
 
@@ -186,7 +186,7 @@ async function runRelay(
 
 /** The command that makes this run again. */
 export function replay(name: string, injection = ""): string {
-  return `npx tsx tests/syscalls/run.ts ${name} ${injection}`.trimEnd();
+  return `node --import ./tests/tsx.mjs tests/syscalls/run.ts ${name} ${injection}`.trimEnd();
 }
 
 /** A run and what is wrong with it, or that it could not be made. */
@@ -213,7 +213,7 @@ export async function attempt(peers: Peers, name: string, text?: string): Promis
 async function main(name = "", injection?: string): Promise<void> {
   if (scenarios[name] === undefined) {
     const names = Object.keys(scenarios).join(", ");
-    throw new Error(`usage: tsx tests/syscalls/run.ts SCENARIO [INJECTION]; scenarios: ${names}`);
+    throw new Error(`usage: tests/syscalls/run.ts SCENARIO [INJECTION]; scenarios: ${names}`);
   }
   ensureTools(["strace", "cc"]);
   const peers = await startPeers();

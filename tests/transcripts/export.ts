@@ -1,7 +1,7 @@
 // npm run transcripts: writes the JSON form of tests/transcripts, for runtimes other than Node.
 // README.md describes it.
 //
-//     tsx tests/transcripts/export.ts [FILE]     default: build/transcripts.json
+//     node --import ./tests/tsx.mjs tests/transcripts/export.ts [FILE]    default: build/transcripts.json
 
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";

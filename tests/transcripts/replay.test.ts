@@ -50,7 +50,10 @@ const folder = makeFolder("transcripts");
 // The JSON form, so that it is tested as well.
 const json = path.join(folder, "transcripts.json");
 const script = path.join(root, "tests/transcripts/export.ts");
-execFileSync(process.execPath, ["--import", "tsx", script, json], { cwd: root, stdio: "pipe" });
+execFileSync(process.execPath, ["--import", "./tests/tsx.mjs", script, json], {
+  cwd: root,
+  stdio: "pipe",
+});
 const transcripts = JSON.parse(readFileSync(json, "utf8")) as Transcripts;
 
 const [onlyBuild = "", onlyCase, onlySegments] = (process.env["REPLAY"] ?? "").split(" ");
@@ -189,7 +192,7 @@ function complain(build: string, one: AnyCase, segments: string, what: string): 
     `${placeOf(one)}: ${one.title}`,
     what,
     `  on ${build}${segments === "-" ? "" : `, the reply in segments of ${segments} bytes`}`,
-    `  replay: REPLAY='${build} ${placeOf(one)} ${segments}' npx tsx tests/transcripts/replay.test.ts`,
+    `  replay: REPLAY='${build} ${placeOf(one)} ${segments}' node --import ./tests/tsx.mjs tests/transcripts/replay.test.ts`,
   ];
   assert.fail(`${lines.join("\n")}\n`);
 }
