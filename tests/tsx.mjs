@@ -3,8 +3,8 @@
 //     node --import ./tests/tsx.mjs FILE
 //
 // Below TMPDIR, tsx runs compiled code from a folder with a predictable name, whoever owns it, connects
-// to a socket in it and removes another folder (tsx 4.23, tests/build/tsx.test.ts). It looks at TMPDIR
-// while it is loaded, so it finds a folder of the checkout there.
+// to a socket in it and removes another folder (tsx 4.23). It looks at TMPDIR while it is loaded, so it
+// finds a folder of the checkout there.
 
 import { fileURLToPath } from "node:url";
 

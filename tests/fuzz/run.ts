@@ -21,6 +21,7 @@ import { parseArgs } from "node:util";
 import { checkInput } from "../core/model";
 import { fuzz as fuzzCommand, replayInput } from "../simulated/fuzz";
 import { root } from "../support/proxy";
+import { makeFolder } from "../support/scratch";
 import { readTranscripts } from "../transcripts/reader";
 import { build, folder, targets, type Target } from "./build";
 import { coverage } from "./coverage";
@@ -48,6 +49,8 @@ const MINIMISING_SECONDS = 5;
 
 const environment = {
   ...process.env,
+  // The names of libFuzzer's temporary files are predictable.
+  TMPDIR: makeFolder("fuzz"),
   // Nothing here allocates but libFuzzer, and it is not what is tested.
   ASAN_OPTIONS: [
     ...["detect_leaks=0", "malloc_context_size=0", "max_malloc_fill_size=0"],

@@ -1,5 +1,5 @@
-// Another local user can make a folder of TMPDIR before us, if its name is predictable. Such are tsx's,
-// so that every program in TypeScript is started with tests/tsx.mjs.
+// What the development tools could run of others: what another local user has made in TMPDIR before us,
+// and the install scripts of dependencies.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -70,8 +70,20 @@ describe("tests/tsx.mjs", () => {
     const found = files
       .toString()
       .split("\0")
-      .filter((name) => name !== "" && !name.startsWith("tests/build/tsx.test.ts"))
+      .filter((name) => name !== "" && !name.startsWith("tests/build/foreign-code.test.ts"))
       .filter((name) => wrong.test(readFileSync(path.join(root, name), "utf8")));
     assert.deepEqual(found, ["tests/tsx.mjs"]);
   });
+});
+
+it("package.json denies every install script of a dependency", () => {
+  const read = (name: string) => JSON.parse(readFileSync(path.join(root, name), "utf8")) as unknown;
+  const { packages } = read("package-lock.json") as {
+    packages: Record<string, { hasInstallScript?: boolean }>;
+  };
+  const { allowScripts } = read("package.json") as { allowScripts: Record<string, boolean> };
+  const scripts = Object.entries(packages)
+    .filter(([folder, { hasInstallScript }]) => folder !== "" && hasInstallScript === true)
+    .map(([folder]) => [folder.replace(/^.*node_modules\//, ""), false]);
+  assert.deepEqual(allowScripts, Object.fromEntries(scripts));
 });
