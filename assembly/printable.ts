@@ -1,7 +1,11 @@
-// Which characters of untrusted text (addresses, options) are printed as they are. The command and the
-// library escape the others, so that no text can act on a terminal or look like another text.
+// How much of untrusted text (addresses, options) is printed, and which of its characters as they are.
+// The command and the library escape the others, so that no text can act on a terminal or look like
+// another text.
 //
 // This file is read by both compilers, AssemblyScript's and TypeScript's.
+
+/** At most this many untrusted bytes are shown per line: the longest path, and some more. */
+export const UNTRUSTED_MAX = 4160;
 
 /**
  * The first and last of the characters that are escaped, in ascending order:

@@ -4,7 +4,7 @@
 import coreWasm from "../dist/core.wasm";
 import { Argument, Code, Field, Scheme } from "../assembly/codes";
 import { MESSAGES } from "../assembly/messages";
-import { ESCAPED } from "../assembly/printable";
+import { ESCAPED, UNTRUSTED_MAX } from "../assembly/printable";
 
 /** The exports of core.wasm (docs/abi.md). */
 interface Core {
@@ -80,8 +80,8 @@ export interface Address {
 }
 
 /**
- * The error of parseAddress. Its message is that of the command: the wrong argument, escaped, and
- * what is wrong with it.
+ * The error of parseAddress. Its message is that of the command: the wrong argument, escaped and cut
+ * after 4160 bytes, and what is wrong with it.
  */
 export class AddressError extends Error {
   override name = "AddressError";
@@ -150,10 +150,10 @@ function bytesOf(text: Text): Uint8Array {
 /** One character of UTF-8, or a byte that begins none, in a string of bytes. */
 const CHARACTER = /[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[^]/g;
 
-/** A text as the command prints it on stderr: see ESCAPED. */
+/** A text as the command prints it on stderr: see ESCAPED and UNTRUSTED_MAX. */
 function escape(text: Uint8Array): string {
   if (text.length === 0) return "''";
-  return Buffer.from(text)
+  const shown = Buffer.from(text.subarray(0, UNTRUSTED_MAX))
     .toString("latin1")
     .replace(CHARACTER, (bytes) => {
       if (bytes === "\\") return "\\\\";
@@ -165,6 +165,33 @@ function escape(text: Uint8Array): string {
       if (wellFormed && !escaped) return character;
       return Buffer.from(bytes, "latin1").toString("hex").replace(/../g, "\\x$&");
     });
+  return text.length > UNTRUSTED_MAX ? `${shown}...` : shown;
+}
+
+/** The length of a text that no address and no port has: a path takes two bytes for one at most. */
+const TOO_LONG = 2 * (core.address_size.value as number);
+
+const SLASH = 0x2f;
+
+/**
+ * What the core sees of a text: the first TOO_LONG bytes, in which it finds the first wrong one. Of
+ * those behind, it matters only whether there is a `/`: then `%` means `%`.
+ */
+function shorten(text: Uint8Array): Uint8Array {
+  if (text.length <= TOO_LONG) return text;
+  const part = new Uint8Array(text.subarray(0, TOO_LONG));
+  if (text.includes(SLASH, TOO_LONG)) part[TOO_LONG - 1] = SLASH;
+  return part;
+}
+
+/** Whether NAME differs from ADDRESS in capitals at most, behind what the core sees of them. */
+function endsAlike(address: Uint8Array, name: Uint8Array): boolean {
+  if (address.length !== name.length) return false;
+  for (let i = TOO_LONG - 1; i < name.length; i++) {
+    const byte = name[i] as number;
+    if (address[i] !== (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte)) return false;
+  }
+  return true;
 }
 
 /**
@@ -187,11 +214,16 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
     bytesOf(address),
     port === undefined ? undefined : bytesOf(typeof port === "number" ? String(port) : port),
     name === undefined ? undefined : bytesOf(name),
-  ];
+  ] as const;
+  const [whole, portText, wholeName] = texts;
+  const alike = wholeName !== undefined && endsAlike(whole, wholeName);
+  const parts = [whole, portText, alike ? wholeName : undefined].map(
+    (text) => text && shorten(text),
+  );
   const recordSize = core.address_size.value as number;
-  const memory = heap(texts.reduce((size, text) => size + (text?.length ?? 0), recordSize));
+  const memory = heap(parts.reduce((size, text) => size + (text?.length ?? 0), recordSize));
   let at = recordSize;
-  const [a = 0, aLength = 0, p = 0, pLength = 0, n = 0, nLength = 0] = texts.flatMap((text) => {
+  const [a = 0, aLength = 0, p = 0, pLength = 0, n = 0, nLength = 0] = parts.flatMap((text) => {
     if (text === undefined) return [0, 0];
     memory.set(text, at);
     at += text.length;
@@ -245,7 +277,8 @@ export class Handshake {
   /** @throws RangeError if `port` is not an integer from 0 to 4294967295 */
   constructor(port: number) {
     if (!Number.isInteger(port) || port < 0 || port > 0xffff_ffff) {
-      throw new RangeError(`port: ${port} is not an integer from 0 to 4294967295`);
+      const wrong = escape(Buffer.from(String(port)));
+      throw new RangeError(`port: ${wrong} is not an integer from 0 to 4294967295`);
     }
     const slotSize = core.handshake_size.value as number;
     const memory = heap(slotSize + (core.handshake_request_max.value as number));

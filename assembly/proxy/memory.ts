@@ -5,10 +5,9 @@
 
 import { ADDRESS_SIZE } from "../core/address";
 import { HANDSHAKE_SIZE, REQUEST_MAX } from "../core/handshake";
+import { UNTRUSTED_MAX } from "../printable";
 
-/** At most this many untrusted bytes are shown per line: the longest address, and some more. */
-export const UNTRUSTED_MAX: usize = 4160;
-/** Each of them can become `\xHH`. The longest text of ours, the help, has less than 4096 bytes. */
+/** Each untrusted byte can become `\xHH`. The longest text of ours, the help, has less than 4096 bytes. */
 const LINE_CAPACITY: usize = UNTRUSTED_MAX * 4 + 4096;
 
 export const handshakeSlot: usize = __heap_base;

@@ -6,8 +6,8 @@
 import { DIGIT_0, DOT, SPACE, putDecimal } from "../core/bytes";
 import { Code } from "../codes";
 import { MESSAGES } from "../messages";
-import { ESCAPED } from "../printable";
-import { UNTRUSTED_MAX, line } from "./memory";
+import { ESCAPED, UNTRUSTED_MAX } from "../printable";
+import { line } from "./memory";
 
 const NEWLINE: u8 = 0x0a;
 const BACKSLASH: u32 = 0x5c;

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { AddressError, parseAddress } from "ssh-vsock-proxy";
+import { AddressError, Handshake, parseAddress } from "ssh-vsock-proxy";
 import type { Address, Text } from "ssh-vsock-proxy";
+import { UNTRUSTED_MAX } from "../../assembly/printable";
+import { modelAddress } from "./model";
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "latin1"));
 
@@ -57,9 +59,8 @@ describe("parseAddress", () => {
     assert.throws(() => parseAddress("vsock/3", 1.5), { code: "BadPort", offset: 1 });
     assert.throws(() => parseAddress("vsock/3", -1), { code: "BadPort", offset: 0 });
   });
-  it("takes texts of any length", () => {
+  it("takes texts of any length for PORT and NAME where they do not matter", () => {
     const long = "d".repeat(1 << 20);
-    assert.throws(() => parseAddress(`unix/${long}`), { code: "PathTooLong" });
     assert.equal(parseAddress("unix/x", long, long).fromName, false);
   });
 });
@@ -87,5 +88,67 @@ describe("an AddressError", () => {
       assert.throws(() => parseAddress(address), { message });
     }
     assert.throws(() => parseAddress("vsock/3", "2\n"), { message: /^2\\x0a: not a port: / });
+  });
+});
+
+describe("a long text", () => {
+  type Texts = [address: string, port?: string | undefined, name?: string];
+  const texts = (length: number): Texts[] => {
+    const long = "d".repeat(length);
+    const signs = "%%".repeat(length / 2);
+    const digits = "4".repeat(length);
+    return [
+      ...[[long], [`${long}/`], [`unix/${long}`], [`unix%${long}`], [`unix-abstract%${long}/`]],
+      // A slash at the end decides what each % means.
+      ...[[`unix%${signs}`], [`unix%${signs}/`], [`unix-abstract%${signs}`], [`unix%${signs}\0/`]],
+      ...[[`unix/${"d".repeat(4000)}\0${long}`], [`vsock/${digits}`], [`vsock/3x${digits}`]],
+      ...[
+        ["vsock/3", digits],
+        ["vsock/3", `2/${digits}`],
+        ["vsock-mux/s", "0".repeat(length)],
+      ],
+      // NAME is taken where it differs in capitals only, the last byte included.
+      ...[`unix/${long}`, `unix%${signs}a/`].flatMap((address): Texts[] => {
+        const name = address.toUpperCase();
+        return [name, `${name}X`, name.slice(0, -1), `${name.slice(0, -1)}X`].map((other) => {
+          return [address, undefined, other];
+        });
+      }),
+    ] as Texts[];
+  };
+  const outcome = (args: Texts) => {
+    try {
+      const { scheme, port, cid, fromName, socketAddress } = parseAddress(...args);
+      const hex = Buffer.from(socketAddress).toString("hex");
+      return { code: "Done", scheme, port, cid, fromName, socketAddress: hex };
+    } catch (error) {
+      assert.ok(error instanceof AddressError);
+      const { code, argument, offset, message } = error;
+      assert.ok(message.length < 4 * UNTRUSTED_MAX + 200, `${message.length} characters`);
+      return { code, argument, offset };
+    }
+  };
+
+  it("has the error that the model says, in a message that is cut", (t) => {
+    const grow = t.mock.method(WebAssembly.Memory.prototype, "grow");
+    const lengths = Array.from({ length: 40 }, (_, i) => 8222 + i);
+    for (const length of [4000, 8192, ...lengths, 1 << 20]) {
+      for (const args of texts(length)) {
+        const [address, port, name] = args.map((text) => text && Buffer.from(text, "latin1"));
+        const expected = modelAddress({ address, port, name } as Parameters<
+          typeof modelAddress
+        >[0]);
+        assert.deepEqual(outcome(args), expected, `${length} ${args.join(" ").slice(0, 30)}`);
+      }
+    }
+    assert.equal(grow.mock.callCount(), 0, "the instance's memory has grown");
+  });
+  it("is escaped only as far as it is shown", (t) => {
+    const decoded = t.mock.method(Buffer.prototype as Buffer, "toString");
+    assert.throws(() => parseAddress(`vsock/${"\x01".repeat(1 << 20)}`), { code: "BadCid" });
+    const wrong = "\x01".repeat(1 << 20) as unknown as number;
+    assert.throws(() => new Handshake(wrong), { message: /^port: (\\x01){4160}\.\.\. is not an/ });
+    const count = decoded.mock.callCount();
+    assert.ok(count < 5 * UNTRUSTED_MAX, `${count} calls`);
   });
 });

@@ -52,6 +52,12 @@ describe("the characters that are escaped", () => {
     }
   });
 
+  it("are the same where a long text is cut, within a character too", () => {
+    for (const length of [4157, 4158, 4159, 4160, 4161, 20_000]) {
+      assert.equal(printed(`${"x".repeat(length)}\u{1f600}`).includes("...: "), length > 4156);
+    }
+  });
+
   it("include surrogates, and leave Arabic number signs and private use", () => {
     assert.match(printed(Buffer.from("x\xed\xa0\x80", "latin1")), /^x\\xed\\xa0\\x80: /);
     assert.match(
