@@ -134,8 +134,8 @@ static bool use_buffer(struct direction *direction) {
 
 /**
  * Enlarges the pipe that bytes are spliced through, the client's or our own. Not before many flow: the
- * pages of all of a user's pipes are limited (/proc/sys/fs/pipe-user-pages-soft), and above the limit
- * each new pipe is smaller, and this does nothing.
+ * pages of all of a user's pipes are limited (/proc/sys/fs/pipe-user-pages-soft). Above the limit new
+ * pipes are smaller, and F_SETPIPE_SZ fails.
  */
 static void enlarge(struct direction *direction) {
     direction->enlarged = true;
@@ -502,6 +502,17 @@ static uint32_t prepare(struct direction *direction, int from, int to) {
     return SHIM_SUCCESS;
 }
 
+/**
+ * The errno for a descriptor that was not opened for this access, O_RDONLY or O_WRONLY; else 0. Of
+ * such a one poll(2) may wait for ever, and splice(2) does not say which of its two it means.
+ */
+static int access_error(int fd, int access) {
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) return errno;
+    const int mode = flags & O_ACCMODE;
+    return !(flags & O_PATH) && (mode == access || mode == O_RDWR) ? 0 : EBADF;
+}
+
 /** Chooses what the bytes go through: the pipe that one end is, a pipe of our own, or a buffer. */
 static bool prepare_memory(struct direction *direction, bool towards_socket) {
     if (S_ISFIFO(direction->from.type) || S_ISFIFO(direction->to.type)) return true;
@@ -537,7 +548,13 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     if (!is_socket(&relay.up.to)) return SHIM_NOTSOCK;
     relay.up.from.shared = relay.down.to.shared = from == to;
     if (fcntl(socket, F_SETFL, O_NONBLOCK) != 0) return shim_errno(errno);
-    if (prepare_memory(&relay.up, true) && prepare_memory(&relay.down, false)) {
+    const int in_error = access_error(from, O_RDONLY);
+    const int out_error = access_error(to, O_WRONLY);
+    if (in_error != 0) {
+        set_error(&relay, from, in_error);
+    } else if (out_error != 0) {
+        set_error(&relay, to, out_error);
+    } else if (prepare_memory(&relay.up, true) && prepare_memory(&relay.down, false)) {
         relay_loop(&relay);
     } else {
         error = shim_errno(errno);
