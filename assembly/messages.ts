@@ -19,7 +19,7 @@ export const MESSAGES = [
   [Code.ReplyReceived, "the multiplexer answered OK"],
   [Code.FdPassed, "handed the connection over to ssh"],
   [Code.Relaying, "relaying between it and standard input and output"],
-  [Code.Relayed, "relayed: both sides have ended"],
+  [Code.Relayed, "relayed: the connection has ended"],
   [Code.UnknownAddress, "address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host"],
   [Code.EmptyPath, "the path is empty"],
   [Code.EmptyName, "the name is empty"],

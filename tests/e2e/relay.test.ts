@@ -514,15 +514,17 @@ describe("the relay", { timeout: 600_000 }, () => {
     });
   });
 
-  it("-v: steps when it begins and ends to relay", async () => {
-    const it = await peers.relay("unix", ["-v"]);
-    it.stdin.end();
-    it.peer.resume();
-    it.peer.end();
-    const { exit, stderr } = await it.ended;
-    assert.equal(exit, 0);
-    assert.match(stderr, /ms: relaying .*\n.* ms: relayed: both sides have ended\n$/);
-  });
+  // With --linger, the peer's side has not ended.
+  for (const linger of [[], ["--linger=1ms"]]) {
+    it(`-v: steps when it begins and ends to relay ${linger.join()}`, async () => {
+      const it = await peers.relay("unix", ["-v", ...linger]);
+      it.stdin.end();
+      if (linger.length === 0) it.peer.resume().end();
+      const { exit, stderr } = await it.ended;
+      assert.equal(exit, 0);
+      assert.match(stderr, /ms: relaying .*\n.* ms: relayed: the connection has ended\n$/);
+    });
+  }
 
   it("only 0, 1, 2, the socket and the host's own descriptors are open", async () => {
     const it = await peers.relay("unix");
