@@ -1,5 +1,5 @@
-// Whatever a peer does, waiting costs no processor: up to the hand-over the executable makes the same few
-// system calls, however long it waits. strace counts them, so that the machine's pace does not matter:
+// Whatever a peer does, waiting costs no processor: up to the hand-over, and in a relay, the executable
+// makes the same few system calls, however long it waits. strace counts them, so that the machine's pace does not matter:
 // one that spins makes thousands in a second, and one that waits never makes more than these.
 //
 // And an out-of-band byte of a multiplexer, which made it spin, costs no byte of the guest, wherever it is.
@@ -26,6 +26,12 @@ interface World {
   paced?: boolean;
   ssh?: string[] | "full";
   stderr?: "full" | "terminal";
+  relay?: {
+    stdin?: "pipe" | "unix" | "tcp";
+    sends?: readonly string[];
+    stdout?: "pipe" | "unix" | "stopped";
+    stopped?: boolean;
+  };
 }
 
 interface Played {
@@ -58,6 +64,16 @@ async function play(world: World, command: string[], own: string): Promise<Playe
   return JSON.parse(stdout) as Played;
 }
 
+/** Plays it under strace, and checks the number of system calls. */
+async function playTraced(world: World, words: string[], own: string): Promise<Played> {
+  const log = path.join(own, "strace");
+  const strace = [tool("strace"), "-D", "-qq", "-o", log];
+  const played = await play(world, [...strace, program, ...words], own);
+  const calls = readFileSync(log, "latin1").split("\n");
+  assert.ok(calls.length <= CALLS_MAX, `${calls.length} calls:\n${calls.slice(-9).join("\n")}`);
+  return played;
+}
+
 const newFolder = (): string => mkdtempSync(path.join(peers.folder, "idle-"));
 
 describe("waiting makes no system calls", group, () => {
@@ -86,11 +102,8 @@ describe("waiting makes no system calls", group, () => {
   for (const [what, addressIn, options, world, code] of states) {
     it(`${what}: ${Code[code]}`, async () => {
       const own = newFolder();
-      const [log, address] = [path.join(own, "strace"), addressIn(own)];
-      const strace = [tool("strace"), "-D", "-qq", "-o", log];
-      const { stderr, exit } = await play(world, [...strace, program, ...options, address], own);
-      const calls = readFileSync(log, "latin1").split("\n");
-      assert.ok(calls.length <= CALLS_MAX, `${calls.length} calls:\n${calls.slice(-9).join("\n")}`);
+      const address = addressIn(own);
+      const { stderr, exit } = await playTraced(world, [...options, address], own);
       const one = makeCase({
         name: "idle",
         subject: address.startsWith("vsock-mux") ? `${address} port 22` : address,
@@ -100,6 +113,58 @@ describe("waiting makes no system calls", group, () => {
         code,
       });
       checkOutcome(one, { exit, stderr: Buffer.from(stderr, "latin1") });
+    });
+  }
+});
+
+describe("a relay that waits makes no system calls", group, () => {
+  const [never, linger] = ["--half-close=never", "--linger=60s"];
+  const ok = "+OK 5\n";
+  const full = { stdin: "tcp", sends: ["fill"], stopped: true } as const;
+  const states: [
+    what: string,
+    relay: World["relay"] & object,
+    sends: string[],
+    words?: string[],
+  ][] = [
+    ["for either side", {}, []],
+    ["with an urgent byte of the peer", {}, ["!x"]],
+    ["with one behind others", {}, ["+ab", "!x"]],
+    ["with one towards a socket", { stdout: "unix" }, ["!x"]],
+    ["with one towards a stopped reader", { stdout: "stopped" }, ["+ab", "!x"]],
+    ["with one of the peer that then ends", {}, ["!x", "end"]],
+    ["with one of a unix socket as stdin", { stdin: "unix", sends: ["!x"] }, []],
+    ["with one of a TCP socket as stdin", { stdin: "tcp", sends: ["!x"] }, []],
+    ["with one behind others of it", { stdin: "tcp", sends: ["+ab", "!x"] }, []],
+    ["with one of it, and a stopped peer", { ...full, sends: ["!x", "fill"] }, []],
+    ["with one of each", { stdin: "tcp", sends: ["!x"], stdout: "unix" }, ["!x"]],
+    ["with one of stdin before its end", { stdin: "tcp", sends: ["!x", "end"] }, []],
+    ["after the end of stdin", { sends: ["end"] }, []],
+    ["after it, with --half-close=never", { sends: ["end"] }, [], [never]],
+    ["after it, with --linger", { sends: ["end"] }, [], [linger]],
+    ["after it, and an urgent byte", { sends: ["end"] }, ["!x"], [never, linger]],
+    ["after that of the peer", {}, ["end"]],
+    ["after that of the peer, for room", full, ["end"]],
+    ["for a stopped reader", { stdout: "stopped" }, ["fill"]],
+    [
+      "for it, after the end of stdin",
+      { stdout: "stopped", sends: ["end"] },
+      ["fill"],
+      ["--linger=0"],
+    ],
+    ["for it, after the end of the peer", { stdout: "stopped" }, ["+ab", "end"]],
+    ["for it, and a stopped peer", { stdout: "stopped", ...full }, ["fill"]],
+    ["over vsock-mux, after the end of stdin", { sends: ["end"] }, [ok]],
+    ["over vsock-mux, with an urgent byte", { sends: ["end"] }, [ok, "!x"]],
+  ];
+  for (const [what, relay, sends, words = []] of states) {
+    it(what, async () => {
+      const own = newFolder();
+      const mux = sends.includes(ok);
+      const command = ["--stdio", ...words, `${mux ? "vsock-mux" : "unix"}${own}/s`];
+      const played = await playTraced({ sends, early: !mux, relay }, command, own);
+      // It has waited to the end.
+      assert.deepEqual(played, { exit: -9, stderr: "", read: null });
     });
   }
 });
