@@ -76,11 +76,15 @@ uint32_t fd_table_insert(struct shim *shim, int host_fd, uint8_t *result) {
     return SHIM_SUCCESS;
 }
 
-uint32_t shim_fd_close(struct shim *shim, uint32_t fd) {
+bool fd_table_close(struct shim *shim, uint32_t fd) {
     int host_fd = fd_table_get_opened(shim, fd);
-    if (host_fd < 0) return SHIM_BADF;
+    if (host_fd < 0) return false;
     shim->opened[fd - FIRST_OPENED] = -1;
     // Linux closes it even if it returns an error (close(2)).
     close(host_fd);
-    return SHIM_SUCCESS;
+    return true;
+}
+
+uint32_t shim_fd_close(struct shim *shim, uint32_t fd) {
+    return fd_table_close(shim, fd) ? SHIM_SUCCESS : SHIM_BADF;
 }

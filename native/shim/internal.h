@@ -92,6 +92,9 @@ int fd_table_get_opened(const struct shim *shim, uint32_t fd);
  */
 uint32_t fd_table_insert(struct shim *shim, int host_fd, uint8_t *result);
 
+/** Closes what the program has opened; false, and no effect, if there is none of that number. */
+bool fd_table_close(struct shim *shim, uint32_t fd);
+
 /**
  * Moves a new descriptor above 0 to 2. It is one of these if the process was started with one of
  * them closed, and what the program writes to its stderr must not reach a peer.

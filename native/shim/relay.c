@@ -158,20 +158,16 @@ static bool use_pipe(struct direction *direction) {
 }
 
 /**
- * Reads a byte of a socket of which splice(2) moved none. A read goes past the urgent mark; what the
- * mark is on, it leaves out (tcp(7)). The byte, and all that follow it, go through a buffer.
+ * Reads from a socket of which splice(2) moved no bytes. A read goes past the urgent mark; what the
+ * mark is on, it leaves out (tcp(7)). From then on a buffer is used.
  */
 static ssize_t read_past_mark(struct direction *direction) {
-    uint8_t byte;
-    const ssize_t count = read_some(&direction->from, &byte, 1);
-    if (count <= 0) return count;
-    if (!use_buffer(direction)) {
-        // Not EAGAIN: the byte is lost.
-        errno = ENOMEM;
-        return -1;
+    if (use_buffer(direction)) {
+        return read_some(&direction->from, direction->buffer, BUFFER_SIZE);
     }
-    direction->buffer[0] = byte;
-    return count;
+    // Not the EAGAIN of mmap(2), which would mean that no bytes are there.
+    errno = ENOMEM;
+    return -1;
 }
 
 /** Moves bytes out of `from`: into the buffer, our own pipe, or right into `to`. */
@@ -562,8 +558,8 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     release(&relay.up);
     release(&relay.down);
     // Only what the program has opened is closed; 0 to 2 stay, as /dev/null.
-    if (relay.up.from.closed) (void)shim_fd_close(shim, in);
-    if (relay.down.to.closed) (void)shim_fd_close(shim, out);
+    if (relay.up.from.closed) fd_table_close(shim, in);
+    if (relay.down.to.closed) fd_table_close(shim, out);
     if (error != SHIM_SUCCESS) return error;
 
     const uint32_t fds[] = {fd, in, out};

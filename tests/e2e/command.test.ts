@@ -227,13 +227,16 @@ describe("--log-file", { timeout: 300_000 }, () => {
       if (!redirections.includes("2>")) assert.equal(ran.stdout, "");
     });
   }
-  it("a terminal that is standard output, by the name /dev/tty: LogIsStdio", () => {
+  // By TIOCGDEV, which the emulator of arm64 does not have.
+  const tty = process.env["PROXY_HOST"] === "arm64" ? Code.NoSocket : Code.LogIsStdio;
+  it(`a terminal that is standard output, by the name /dev/tty: ${Code[tty]}`, () => {
     const spawnPty =
       "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     const words = [...proxyCommand(), "--stdio", "--log-file=/dev/tty", missing];
     const options = { encoding: "latin1", timeout: 60_000 } as const;
     const ran = spawnSync(tool("python3"), ["-c", spawnPty, ...words], options);
-    assert.equal(ran.status, 64, ran.stdout);
+    assert.equal(ran.status, tty === Code.NoSocket ? Exit.NoHost : Exit.Usage, ran.stdout);
+    if (tty === Code.NoSocket) return;
     assert.match(ran.stdout, /^ssh-vsock-proxy: \/dev\/tty: the log file is [^\n]*\n$/);
   });
 
