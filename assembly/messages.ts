@@ -107,7 +107,7 @@ export const VERSION = "ssh-vsock-proxy @VERSION@\n";
 /** What --help prints. */
 export const HELP = `Usage: ssh-vsock-proxy [OPTIONS] ADDRESS [PORT [NAME]]
 Connect to a machine, and pass the socket to ssh or relay the bytes. In ssh's configuration:
-  ProxyCommand ssh-vsock-proxy %h %p
+  ProxyCommand ssh-vsock-proxy -- %h %p
   ProxyUseFdpass yes
 
 ADDRESS

@@ -115,7 +115,7 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
         const runs = site.proxyRuns().length;
         await site.exitStatus("ssh nested", place, { config: nested });
         const [outer, further, ...others] = site.proxyRuns().slice(runs);
-        assert.match(outer ?? "", /^(vsock|unix)%.* 22( |$)/);
+        assert.match(outer ?? "", /^-- (vsock|unix)%.* 22( |$)/);
         assert.equal(further, "--stdio unix/run/nested.sock");
         assert.deepEqual(others, []);
         const options = { config: nested, input: payload };
@@ -200,8 +200,8 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
     const place = site.makePlace(site.asWritten);
     for (const [name, config, run] of [
       ["vm3", spaced, "unix/run/My VM.sock 22"],
-      ["vm4", ["Host vm4", "    HostName vsock%%3", ...matched], "vsock%3 22"],
-      ["VSOCK/3", matched, "vsock/3 22"],
+      ["vm4", ["Host vm4", "    HostName vsock%%3", ...matched], "-- vsock%3 22"],
+      ["VSOCK/3", matched, "-- vsock/3 22"],
     ] as const) {
       await site.exitStatus(`ssh ${name}`, place, { config });
       assert.equal(site.proxyRuns().at(-1), run);

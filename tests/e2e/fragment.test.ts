@@ -22,8 +22,8 @@ import { ensureTools, tool } from "../support/tools";
 
 const shells = ["dash", "bash", "zsh", "fish", "tcsh", "ksh"];
 
-/** These read on behind a line end if the line before it has failed, as by a `*` without a match. */
-const readOn = ["fish", "tcsh"];
+/** These read on behind a line end if the line before it has failed, as by these characters. */
+const readOn = { fish: "*?", tcsh: '*?"' };
 
 describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
   const folder = makeFolder("fragment");
@@ -62,8 +62,14 @@ describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
       env: { PATH: `${folder}/bin:/usr/bin:/bin`, HOME: folder, SHELL: tool(shell) },
     });
     assert.notEqual(status, null, stderr);
-    const words = existsSync(inside("words")) ? readFileSync(inside("words"), "utf8") : undefined;
-    return { words, made: readdirSync(here).filter((name) => name !== "sub") };
+    const started = existsSync(inside("words"));
+    const [end, ...words] = started ? readFileSync(inside("words"), "utf8").split("\n") : ["--"];
+    // So that no word of a name is an option.
+    assert.equal(end, "--");
+    return {
+      words: started ? words.join("\n") : undefined,
+      made: readdirSync(here).filter((name) => name !== "sub"),
+    };
   }
 
   const type = (block: string, name: string, shell?: string) =>
@@ -77,7 +83,7 @@ describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
           const [address, port] = (words ?? "").split("\n");
           assert.deepEqual([address, port], [name, "22"]);
         }
-        const reads = (name: string): boolean => hasLineEnd(name) && readOn.includes(shell);
+        const reads = (name: string): boolean => hasLineEnd(name) && shell in readOn;
         for (const name of hostile.filter((name) => !reads(name))) {
           const { words, made } = type(block, name, shell);
           assert.deepEqual(made, [], JSON.stringify(name));
@@ -96,12 +102,21 @@ describe("the configuration of docs/ and shells", { timeout: 900_000 }, () => {
     });
   }
 
-  for (const shell of readOn) {
+  for (const [shell, failing] of Object.entries(readOn)) {
     it(`${shell} runs what is behind a line end, as the page says`, () => {
-      assert.deepEqual(type(typed, "unix/x*\npwn", shell).made, ["pwned"]);
+      for (const c of '*?"') {
+        const made = failing.includes(c) ? ["pwned"] : [];
+        assert.deepEqual(type(typed, `unix/x${c}\npwn`, shell).made, made, c);
+      }
       assert.deepEqual(type(typed, "unix/x\npwn", shell).made, []);
     });
   }
+
+  it("a carriage return in fish and a # in tcsh change the words, as the page says", () => {
+    const option = "--log-file=made";
+    assert.equal(type(typed, `unix/x\r${option}`, "fish").words, `unix/x\n${option}\n22\n`);
+    assert.equal(type(typed, "unix/x#y", "tcsh").words, "unix/x\n");
+  });
 
   it("a HostName runs nothing but the proxy", () => {
     const named = (name: string): string =>

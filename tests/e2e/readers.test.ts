@@ -133,8 +133,8 @@ describe("readers of ssh's configuration", { timeout: 900_000 }, () => {
       assert.equal(lines.length, names.length, said);
       for (const [i, name] of names.entries()) {
         const found = lines[i]?.trim().replace("%h", name).replace("%p", "22");
-        const address = name === "vm3" ? "vsock/3" : name;
-        const right = others.includes(name) ? "" : `ssh-vsock-proxy ${address} 22`;
+        const target = name === "vm3" ? "vsock/3" : `-- ${name}`;
+        const right = others.includes(name) ? "" : `ssh-vsock-proxy ${target} 22`;
         if (breaks?.test(name) === true) assert.ok(right === "" || found !== right, name);
         else assert.equal(found, right);
       }
@@ -159,7 +159,7 @@ describe("readers of ssh's configuration", { timeout: 900_000 }, () => {
       return wanted.map((each) => values.get(each)?.slice(each.length + 1) ?? "");
     }
     const proxy = ["proxycommand", "proxyusefdpass"];
-    const ours = ["ssh-vsock-proxy %h %p", "yes"];
+    const ours = ["ssh-vsock-proxy -- %h %p", "yes"];
 
     it(`the OpenSSH of ${suite} reads it, and among its neighbours`, async () => {
       const place = site.makePlace(site.asWritten);

@@ -188,7 +188,7 @@ describe("ssh", { timeout: 900_000 }, () => {
       if (!says("proxyusefdpass yes") || !says("checkhostip no")) return undefined;
       return /^proxycommand (.*)$/m.exec(stdout)?.[1];
     };
-    const expected = "ssh-vsock-proxy %h %p";
+    const expected = "ssh-vsock-proxy -- %h %p";
     const forms = [
       "unix/a/b",
       "unix%a%b",
