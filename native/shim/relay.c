@@ -522,6 +522,13 @@ static void release(struct direction *direction) {
     if (direction->buffer != NULL) munmap(direction->buffer, BUFFER_SIZE);
 }
 
+/** Writes the descriptor that failed and its errno. */
+static uint32_t put_end(uint8_t *result, uint32_t fd, int error) {
+    store_u32(result + RELAY_END_FD, fd);
+    store_u32(result + RELAY_END_ERROR, shim_errno(error));
+    return SHIM_SUCCESS;
+}
+
 uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t out, uint32_t flags,
                          uint64_t linger, uint32_t ret_end) {
     uint8_t *result = shim_range(shim, ret_end, RELAY_END_SIZE);
@@ -531,6 +538,10 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     const int from = fd_table_get(shim, in);
     const int to = fd_table_get(shim, out);
     if (socket < 0 || from < 0 || to < 0) return SHIM_BADF;
+    const int in_error = access_error(from, O_RDONLY);
+    if (in_error != 0) return put_end(result, in, in_error);
+    const int out_error = access_error(to, O_WRONLY);
+    if (out_error != 0) return put_end(result, out, out_error);
 
     struct relay relay = {
         .half_close = flags & RELAY_HALF_CLOSE,
@@ -544,13 +555,7 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
     if (!is_socket(&relay.up.to)) return SHIM_NOTSOCK;
     relay.up.from.shared = relay.down.to.shared = from == to;
     if (fcntl(socket, F_SETFL, O_NONBLOCK) != 0) return shim_errno(errno);
-    const int in_error = access_error(from, O_RDONLY);
-    const int out_error = access_error(to, O_WRONLY);
-    if (in_error != 0) {
-        set_error(&relay, from, in_error);
-    } else if (out_error != 0) {
-        set_error(&relay, to, out_error);
-    } else if (prepare_memory(&relay.up, true) && prepare_memory(&relay.down, false)) {
+    if (prepare_memory(&relay.up, true) && prepare_memory(&relay.down, false)) {
         relay_loop(&relay);
     } else {
         error = shim_errno(errno);
@@ -564,12 +569,9 @@ uint32_t shim_sock_relay(struct shim *shim, uint32_t fd, uint32_t in, uint32_t o
 
     const uint32_t fds[] = {fd, in, out};
     const int host_fds[] = {socket, from, to};
-    store_u32(result + RELAY_END_FD, 0);
+    uint32_t failed = 0;
     for (int i = 0; i < 3; i++) {
-        if (relay.error != 0 && relay.error_fd == host_fds[i]) {
-            store_u32(result + RELAY_END_FD, fds[i]);
-        }
+        if (relay.error != 0 && relay.error_fd == host_fds[i]) failed = fds[i];
     }
-    store_u32(result + RELAY_END_ERROR, shim_errno(relay.error));
-    return SHIM_SUCCESS;
+    return put_end(result, failed, relay.error);
 }

@@ -24,8 +24,9 @@ const greeting = path.join(folder, "greeting");
 before(() => serve(greeting, (socket) => socket.end("hello").resume()));
 
 /** Relays between descriptors 0 and 1 of a child and the socket, with RELAY_HALF_CLOSE. */
-function relay(redirection: string) {
+function relay(redirection: string, before = "") {
   const script = `
+    ${before}
     const it = new Program();
     const fd = it.open();
     it.connect(fd, process.argv[1]);
@@ -45,6 +46,11 @@ describe("sock_relay", { timeout: 300_000 }, () => {
   it("returns the descriptor that failed and its errno", async () => {
     assert.equal((await relay("< .")).stderr, `0 0 ${errno("ISDIR")}\n`);
     assert.equal((await relay("</dev/null >/dev/full")).stderr, `0 1 ${errno("NOSPC")}\n`);
+    // The standalone host leaves them closed where there is no /dev/null.
+    for (const fd of [0, 1]) {
+      const closed = await relay("</dev/null", `require("node:fs").closeSync(${fd});`);
+      assert.equal(closed.stderr, `0 ${fd} ${errno("BADF")}\n`);
+    }
   });
   it("returns NOTSUP for unknown flags, BADF for an unknown descriptor, NOTSOCK for a file", () => {
     const it = new Program();

@@ -262,7 +262,9 @@ function overdue(text: string, trace: readonly string[]): string[] {
 
 /** Whether this call begins to pass the descriptor, or to relay: what fails then is not closed. */
 function delivers(line: string): boolean {
-  return line.startsWith("getsockopt(1, SOL_SOCKET, SO_DOMAIN") || line.startsWith("fstat(0, ");
+  return (
+    line.startsWith("getsockopt(1, SOL_SOCKET, SO_DOMAIN") || line.startsWith("fcntl(0, F_GETFL)")
+  );
 }
 
 /** What was opened and not closed, but the log and what replaces 0 to 2. */
