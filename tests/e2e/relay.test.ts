@@ -220,8 +220,8 @@ describe("the relay", { timeout: 600_000 }, () => {
         const times = [performance.now()];
         for (let i = 0; i < 5; i++) {
           await sleep(LINGER_MS / 3);
-          peer.write(`${i}`);
           times.push(performance.now());
+          peer.write(`${i}`);
         }
         const outcome = await ended;
         const took = performance.now() - (times.at(-1) ?? 0);
