@@ -146,12 +146,7 @@ describe("a relay that waits makes no system calls", group, () => {
     ["after that of the peer", {}, ["end"]],
     ["after that of the peer, for room", full, ["end"]],
     ["for a stopped reader", { stdout: "stopped" }, ["fill"]],
-    [
-      "for it, after the end of stdin",
-      { stdout: "stopped", sends: ["end"] },
-      ["fill"],
-      ["--linger=0"],
-    ],
+    ["for it, after the end of stdin", { stdout: "stopped", sends: ["end"] }, ["fill"], [linger]],
     ["for it, after the end of the peer", { stdout: "stopped" }, ["+ab", "end"]],
     ["for it, and a stopped peer", { stdout: "stopped", ...full }, ["fill"]],
     ["over vsock-mux, after the end of stdin", { sends: ["end"] }, [ok]],
