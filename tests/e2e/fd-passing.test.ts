@@ -172,8 +172,8 @@ done = subprocess.run(sys.argv[2:], input=sys.argv[1].encode(), stdout=subproces
 sys.stdout.buffer.write(done.stdout)
 sys.exit(done.returncode)`;
 const shellParent = 'printf %s "$0" | "$@" | cat';
-// Its own word is socat.
-const socatParent = 'text=$1; shift; printf %s "$text" | "$0" - EXEC:"$*"';
+// Its own word is socat. EXEC would split the path of a checkout at a space.
+const socatParent = `printf %s "$1" | A=$2 B=$3 C=\${4-} "$0" - 'SYSTEM:IFS=; exec $A $B $C'`;
 
 /** The kind of a descriptor's target, without its number. */
 function kindOf(target: string): string {

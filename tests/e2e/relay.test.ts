@@ -483,9 +483,16 @@ describe("the relay", { timeout: 600_000 }, () => {
 
     it("for a client that does not read, after the end of stdin and of --linger", async () => {
       const it = await peers.relay("firecracker", ["--linger=1ms"]);
+      it.peer.write("x");
+      await once(it.stdout, "data");
       it.stdout.pause();
       for (let i = 0; i < 4; i++) it.peer.write(block);
-      await settle(it.pid);
+      // Until the relay, and so the peer, has no room.
+      let queued = 0;
+      while (queued === 0 || queued !== it.peer.writableLength) {
+        queued = it.peer.writableLength;
+        await settle(it.pid);
+      }
       it.stdin.end();
       await assertIdle(it);
       await end(it);
