@@ -131,7 +131,11 @@ describe("fd passing", { timeout: 600_000 }, () => {
     ],
     ["Python's pipes", () => [tool("python3"), "-c", pythonParent], "bytes"],
     ["a shell's pipes", () => ["/bin/sh", "-c", shellParent], "bytes"],
-    ["socat, which gives one as ssh", () => ["/bin/sh", "-c", socatParent, tool("socat")], "\0"],
+    [
+      "socat, which gives one as ssh",
+      () => ["/bin/sh", "-c", socatParent, tool("socat"), path.join(folder, "hold")],
+      "\0",
+    ],
   ];
   for (const [what, parent, expected] of parents) {
     it(`${what}: ${expected === "bytes" ? "relays" : "passes the descriptor"}`, () => {
@@ -172,8 +176,10 @@ done = subprocess.run(sys.argv[2:], input=sys.argv[1].encode(), stdout=subproces
 sys.stdout.buffer.write(done.stdout)
 sys.exit(done.returncode)`;
 const shellParent = 'printf %s "$0" | "$@" | cat';
-// Its own word is socat. EXEC would split the path of a checkout at a space.
-const socatParent = `printf %s "$1" | A=$2 B=$3 C=\${4-} "$0" - 'SYSTEM:IFS=; exec $A $B $C'`;
+// Sends nothing: the command may have exited. Its own words are socat and a path for a FIFO, which
+// holds stdin open. EXEC would split the path of a checkout at a space.
+const socatParent = `
+  mkfifo "$1" && exec 0<>"$1" && A=$3 B=$4 C=\${5-} "$0" - 'SYSTEM:IFS=; exec $A $B $C'`;
 
 /** The kind of a descriptor's target, without its number. */
 function kindOf(target: string): string {
