@@ -306,6 +306,15 @@ for (const [scheme, attempts] of [
 }
 const never = attempt(nothing);
 add("never-boots", unix, { args: wait, world: never, code: Code.NoSocket, ...waits });
+// None of these has lost capitals.
+for (const [name, path, ...args] of [
+  ["percent", "/run/vm.sock", "unix%/run/vm.sock"],
+  ["capital", "/run/VM.sock", "unix/run/VM.sock"],
+  ["name", "/run/vm.sock", "unix/run/vm.sock", "22", "unix/run/vm.sock"],
+] as const) {
+  const scheme = { ...unixScheme("unix", args[0], path), args: [...args] };
+  add(`never-boots,${name}`, scheme, { world: never, code: Code.NoSocket });
+}
 for (const [name, term] of [
   ["terminal", "xterm-256color"],
   ["dumb-terminal", "dumb"],
