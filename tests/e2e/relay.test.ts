@@ -481,18 +481,13 @@ describe("the relay", { timeout: 600_000 }, () => {
       await end(it);
     });
 
-    it("for a client that does not read, after the end of stdin and of --linger", async () => {
-      const it = await peers.relay("firecracker", ["--linger=1ms"]);
+    it("for a client that does not read, after the end of stdin, with --linger", async () => {
+      const it = await peers.relay("firecracker", ["--linger=60s"]);
       it.peer.write("x");
       await once(it.stdout, "data");
       it.stdout.pause();
       for (let i = 0; i < 4; i++) it.peer.write(block);
-      // Until the relay, and so the peer, has no room.
-      let queued = 0;
-      while (queued === 0 || queued !== it.peer.writableLength) {
-        queued = it.peer.writableLength;
-        await settle(it.pid);
-      }
+      await settle(it.pid);
       it.stdin.end();
       await assertIdle(it);
       await end(it);
