@@ -83,7 +83,7 @@ export const MESSAGES = [
   [Code.LogNameTooLong, "the log file's path is too long: Linux takes 255 bytes for each part"],
   [Code.LogForbidden, "permission denied: this user may not append to that log file (look at the mode of the file and of the directories above; in one like /tmp it must be the user's own)"],
   [Code.LogReadOnly, "the log file is on a read-only file system"],
-  [Code.LogNoReader, "the log file is a FIFO that nobody reads, a socket, or a device that is not there"],
+  [Code.LogNoReader, "the log file is a FIFO without a reader, a socket, or a missing device"],
   [Code.LogDiskFull, "the log file cannot be created: the disk is full, or the user's quota of it"],
   [Code.QueueFull, "deadline passed: the socket's accept queue is full (is the server hung?)"],
   [Code.NoAnswer, "deadline passed: no answer from the machine (is it still booting? has it a vsock driver?)"],

@@ -2,9 +2,9 @@
 //
 //     node --import ./tests/tsx.mjs FILE
 //
-// Below TMPDIR, tsx runs compiled code from a folder with a predictable name, whoever owns it, connects
-// to a socket in it and removes another folder (tsx 4.23). It looks at TMPDIR while it is loaded, so it
-// finds a folder of the checkout there.
+// tsx 4.23 uses a folder with a predictable name below TMPDIR, without a check of its owner: it runs the
+// compiled code in it, and connects to a socket in it. It reads TMPDIR while it is loaded. So TMPDIR is
+// a folder of the checkout during that time.
 
 import { fileURLToPath } from "node:url";
 

@@ -7,7 +7,7 @@
 //    protected_regular (proc(5)) do where they are set, and what the file's second name would get
 //    round (protected_hardlinks). It holds for the last part of the path and, if that is a symbolic
 //    link, for the last part of where it leads.
-// 2. What is checked is what was opened, so nobody can put something else in its place meanwhile.
+// 2. The checks are on the open descriptor, so the file cannot be exchanged between check and use.
 // 3. The file is neither descriptor 0 nor 1, under whatever name: these have the peer's bytes.
 
 #include <errno.h>

@@ -97,7 +97,7 @@ describe("an executable with more privileges than who started it", { timeout: 30
     ran(proxyCommand(), true);
     ran([tool("python3"), atSecure, ...proxyCommand()], false);
   });
-  // Only root can make such a file; at-secure.py stands in for it above.
+  // Only root can make such a file. For other users, the test above simulates it with at-secure.py.
   const [program = "", ...others] = proxyCommand();
   if (process.getuid?.() === 0 && others.length === 0) {
     it("does not read the environment where its file is setgid", () => {

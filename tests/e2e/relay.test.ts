@@ -481,18 +481,6 @@ describe("the relay", { timeout: 600_000 }, () => {
       await end(it);
     });
 
-    it("for a client that does not read, after the end of stdin, with --linger", async () => {
-      const it = await peers.relay("firecracker", ["--linger=60s"]);
-      it.peer.write("x");
-      await once(it.stdout, "data");
-      it.stdout.pause();
-      for (let i = 0; i < 4; i++) it.peer.write(block);
-      await settle(it.pid);
-      it.stdin.end();
-      await assertIdle(it);
-      await end(it);
-    });
-
     it("for stdin, after the end of the peer's sending side", async () => {
       const it = await peers.relay("unix");
       it.peer.end();
