@@ -79,6 +79,8 @@ export enum Code {
   NameTooLong = 6411,
   /** A NUL byte in a path or name. */
   NulByte = 6412,
+  /** A machine's name with a byte that is not allowed, or that is too long. */
+  BadName = 6413,
 
   // Exit.Usage: the command line.
   NoAddress = 6420,
@@ -108,6 +110,10 @@ export enum Code {
   NotSocket = 6804,
   IsDirectory = 6805,
   NoMachine = 6806,
+  /** systemd-machined knows no machine of that name. */
+  NoSuchMachine = 6807,
+  /** libvirt has no domain of that name, UUID or ID. */
+  NoSuchDomain = 6808,
 
   // Exit.Unavailable
   Refused = 6901,
@@ -122,6 +128,16 @@ export enum Code {
   PeerClosed = 6906,
   /** EndOfFile, a second or more after the attempt began. */
   EndOfFileAfterWait = 6907,
+  /** A virtual machine without a CID and without an address. */
+  NoCid = 6908,
+  /** The same, and libvirt's: libvirt has the CID. */
+  UseLibvirt = 6909,
+  /** A machine of a class or service that has no known way to its sshd. */
+  UnknownClass = 6910,
+  DomainOff = 6911,
+  NoVsockDevice = 6912,
+  /** A vsock device whose CID is chosen at the start. */
+  NoCidYet = 6913,
 
   // Exit.Software
   /** A pointer and length from the host are not within the memory. Nothing was written. */
@@ -173,6 +189,8 @@ export enum Code {
   /** The same within the OK line. */
   ReplyTimeoutWithinLine = 7504,
   FdPassTimeout = 7505,
+  /** machined or libvirt did not reply in time. */
+  LookupTimeout = 7506,
 
   // Exit.Protocol
   WrongSocketType = 7601,
@@ -182,11 +200,20 @@ export enum Code {
   BadLine = 7603,
   /** The number in the OK line is above 2^32 - 1. */
   NumberOutOfRange = 7604,
+  /** A reply of machined or libvirt that is malformed. */
+  BadReply = 7605,
+  ReplyTooLong = 7606,
+  /** An error reply that has no code of its own; its text says which. */
+  ServiceError = 7607,
+  /** End of file within a reply. */
+  EndWithinReply = 7608,
 
   // Exit.NoPermission
   PermissionDenied = 7701,
   /** The same for a socket that is not a file and has no mode. */
   Forbidden = 7702,
+  /** machined or libvirt refuses the look-up. */
+  LookupDenied = 7703,
 }
 
 /** The kind of an address. */

@@ -86,6 +86,13 @@ export function isLetter(byte: u8): bool {
   return (byte | 0x20) - 0x61 < 26;
 }
 
+/** The value of a hexadecimal digit; above 15 if the byte is none. */
+export function hexValue(byte: u32): u32 {
+  if (byte - DIGIT_0 <= 9) return byte - DIGIT_0;
+  const letter = (byte | 0x20) - 0x61;
+  return letter < 6 ? letter + 10 : 16;
+}
+
 /** A byte in lower case, as OpenSSH converts %h. */
 export function lowerCase(byte: u8): u8 {
   return byte - 0x41 < 26 ? byte | 0x20 : byte;
