@@ -6,6 +6,8 @@
 
 /** The address families of socket_shim_v1 (docs/abi.md): WASIX's number, and Linux's. */
 export enum Family {
+  /** Linux's AF_UNSPEC: no socket address yet, but the name of a machine. */
+  Unspecified = 0,
   Unix = 3,
   Vsock = 40,
 }
@@ -58,6 +60,8 @@ export enum Code {
   FdPassed = 1005,
   Relaying = 1006,
   Relayed = 1007,
+  Asked = 1008,
+  Answered = 1009,
 
   // Exit.Usage: the address and its port.
   UnknownAddress = 6401,
@@ -134,10 +138,20 @@ export enum Code {
   UseLibvirt = 6909,
   /** A machine of a class or service that has no known way to its sshd. */
   UnknownClass = 6910,
-  DomainOff = 6911,
+  /** The address that machined has is none of unix/, vsock/ and vsock-mux/. */
+  OtherAddress = 6911,
   NoVsockDevice = 6912,
+  /** There is no XDG_RUNTIME_DIR, so the user's services cannot be found. */
+  NoRuntimeDirectory = 6913,
+  DomainOff = 6914,
   /** A vsock device whose CID is chosen at the start. */
-  NoCidYet = 6913,
+  NoCidYet = 6915,
+  /** systemd-nspawn exports no socket of sshd from the container. */
+  NoContainerSocket = 6916,
+  /** The socket of machined or libvirt is missing. */
+  NoService = 6917,
+  /** It is there, but nothing listens on it. */
+  ServiceRefused = 6918,
 
   // Exit.Software
   /** A pointer and length from the host are not within the memory. Nothing was written. */
@@ -223,6 +237,11 @@ export enum Scheme {
   Vsock = 3,
   VsockMux = 4,
   Host = 5,
+  // Names, which a look-up leads to an address: of systemd-machined's machines, and of libvirt's domains.
+  Machine = 6,
+  Qemu = 7,
+  QemuSystem = 8,
+  QemuSession = 9,
 }
 
 /** The argument that was taken, or that is wrong. */

@@ -20,7 +20,9 @@ export const MESSAGES = [
   [Code.FdPassed, "handed the connection over to ssh"],
   [Code.Relaying, "relaying between it and standard input and output"],
   [Code.Relayed, "relayed: the connection has ended"],
-  [Code.UnknownAddress, "address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH or .host"],
+  [Code.Asked, "connected, and asked the service for the machine's address"],
+  [Code.Answered, "the service answered with this address"],
+  [Code.UnknownAddress, "address not understood: it is unix/PATH, unix-abstract/NAME, vsock/CID, vsock-mux/PATH, machine/NAME, qemu/NAME or .host"],
   [Code.EmptyPath, "the path is empty"],
   [Code.EmptyName, "the name is empty"],
   [Code.EmptyCid, "the CID is empty"],
@@ -32,6 +34,7 @@ export const MESSAGES = [
   [Code.PathTooLong, "path too long: Linux takes 4095 bytes, and 255 for each part"],
   [Code.NameTooLong, "name too long: Linux takes 107 bytes for an abstract socket"],
   [Code.NulByte, "a NUL byte cannot stand in it"],
+  [Code.BadName, "not a machine's name: machine/ takes 64 letters, digits, - and _, and single dots within; qemu/ takes 250 bytes without slash or control character"],
   [Code.NoAddress, "no address given"],
   [Code.TooManyArguments, "too many arguments: after the options come ADDRESS, PORT and NAME"],
   [Code.UnknownOption, "unknown option"],
@@ -51,6 +54,8 @@ export const MESSAGES = [
   [Code.NotSocket, "not a socket: another kind of file is at that path"],
   [Code.IsDirectory, "not a socket: a directory is at that path"],
   [Code.NoMachine, "no such machine: nothing here reaches that CID (is it running? is the kernel's vsock transport loaded?)"],
+  [Code.NoSuchMachine, "no such machine: systemd-machined has none of that name (is it running? see machinectl list)"],
+  [Code.NoSuchDomain, "no such domain: libvirt has none of that name, UUID or ID (see virsh list --all)"],
   [Code.Refused, "connection refused: nobody listens on that socket (has its owner ended?)"],
   [Code.NotListening, "connection reset: the machine is up, but nothing listens there (is sshd running in it?)"],
   [Code.EndOfFile, "connection closed by the multiplexer: nothing listens on that port, or the machine has ended (is sshd running in it?)"],
@@ -58,6 +63,17 @@ export const MESSAGES = [
   [Code.NoSuchName, "connection refused: nobody listens under that abstract name (is it one of this network namespace?)"],
   [Code.PeerClosed, "connection closed by the machine before it took everything"],
   [Code.EndOfFileAfterWait, "connection closed by the multiplexer after a wait: the machine is not up yet, has ended, or nothing listens on that port (is sshd running in it?)"],
+  [Code.NoCid, "the machine has no CID and no address in systemd-machined, so nothing says how to reach it"],
+  [Code.UseLibvirt, "the machine is libvirt's, which tells systemd-machined no CID (use qemu/NAME, with the name in virsh list)"],
+  [Code.UnknownClass, "no way to the machine's sshd is known: it is neither a virtual machine nor a container of systemd-nspawn"],
+  [Code.OtherAddress, "systemd-machined has an address that is none of unix/PATH, vsock/CID and vsock-mux/PATH: "],
+  [Code.NoVsockDevice, "the domain has no vsock device (add one: echo \"<vsock><cid auto='yes'/></vsock>\" | virsh attach-device NAME /dev/stdin --config, and restart it)"],
+  [Code.NoRuntimeDirectory, "the environment has no XDG_RUNTIME_DIR, below which the user's libvirt listens"],
+  [Code.DomainOff, "the domain is off, and its CID may be another machine's now (see virsh start)"],
+  [Code.NoCidYet, "the domain has a vsock device without a CID: libvirt chooses one when the domain starts"],
+  [Code.NoContainerSocket, "no such socket: sshd in the container does not listen at /run/host/unix-export/ssh (is it running? has it systemd 256 or newer?)"],
+  [Code.NoService, "no such service: its socket is missing (is it installed and running?)"],
+  [Code.ServiceRefused, "connection refused: the service does not listen on its socket (is it running?)"],
   [Code.Fault, "internal error: a pointer outside the memory"],
   [Code.NoVsock, "this kernel has no AF_VSOCK (try: modprobe vsock)"],
   [Code.ShortWrite, "the multiplexer's socket took only a part of CONNECT"],
@@ -90,12 +106,18 @@ export const MESSAGES = [
   [Code.ReplyTimeout, "deadline passed: no answer from the multiplexer (is the machine up yet?)"],
   [Code.ReplyTimeoutWithinLine, "deadline passed in the middle of the multiplexer's OK line"],
   [Code.FdPassTimeout, "deadline passed: ssh does not take the connection"],
+  [Code.LookupTimeout, "deadline passed: the service does not answer (is it hung?)"],
   [Code.WrongSocketType, "not a stream socket, but a datagram or seqpacket socket"],
   [Code.EndWithinLine, "connection closed in the middle of the multiplexer's OK line"],
   [Code.BadLine, "protocol error: the answer to CONNECT is not a line of OK and a number (is this a multiplexer's socket?)"],
   [Code.NumberOutOfRange, "protocol error: the number in the multiplexer's OK line is above 4294967295"],
+  [Code.BadReply, "protocol error: the service's reply is malformed, at byte "],
+  [Code.ReplyTooLong, "protocol error: the service's reply is too long"],
+  [Code.ServiceError, "the service answered with an error: "],
+  [Code.EndWithinReply, "connection closed by the service before the end of its reply"],
   [Code.PermissionDenied, "permission denied: this user may not connect there (look at the mode of the socket and of the directories above)"],
   [Code.Forbidden, "permission denied: a sandbox or security module of this system forbids it"],
+  [Code.LookupDenied, "permission denied: this user may not ask the service (look at the mode of its socket, and at polkit's rules)"],
 ] as const;
 
 /** Behind the message of a path without capitals that was not found; a form of the address follows. */
@@ -115,6 +137,8 @@ ADDRESS
   unix-abstract/NAME  abstract stream socket
   vsock/CID           AF_VSOCK: a number, hypervisor, local or host
   vsock-mux/PATH      multiplexer of Firecracker, Cloud Hypervisor and others
+  machine/NAME        machine of systemd-machined
+  qemu/NAME           libvirt's domain; also qemu:system/, qemu:session/
   .host               this host
   For scp and rsync with % for /: vsock%3, unix%run%x.sock
 PORT  22 if not given

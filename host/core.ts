@@ -44,9 +44,9 @@ export interface Address {
    *
    * @example parseAddress("vsock%3").scheme // "vsock"
    */
-  scheme: "unix" | "unix-abstract" | "vsock" | "vsock-mux" | ".host";
+  scheme: (typeof schemes)[Scheme];
   /**
-   * The port within the machine, for vsock and vsock-mux; undefined for the other schemes.
+   * The port within the machine; undefined for unix, unix-abstract and .host.
    *
    * @example parseAddress("vsock/3").port // 22
    */
@@ -58,8 +58,8 @@ export interface Address {
    */
   cid: number | undefined;
   /**
-   * The path as bytes, for unix, vsock-mux and .host; the name, for unix-abstract; undefined for
-   * vsock.
+   * The path as bytes, for unix, vsock-mux and .host; the name, for unix-abstract, machine and qemu;
+   * undefined for vsock.
    *
    * @example Buffer.from(parseAddress("unix/run/x.sock").path ?? []).toString() // "/run/x.sock"
    */
@@ -72,11 +72,11 @@ export interface Address {
   fromName: boolean;
   /**
    * The address for socket_shim_v1's sock_connect (docs/abi.md): u16 family, little-endian, and what
-   * the family defines.
+   * the family defines. Undefined for a name, which a look-up leads to an address: machine and qemu.
    *
    * @example parseAddress("unix/x").socketAddress // 03 00 2f 78: AF_UNIX by WASIX's number, "/x"
    */
-  socketAddress: Uint8Array;
+  socketAddress: Uint8Array | undefined;
 }
 
 /**
@@ -135,6 +135,10 @@ const schemes = {
   [Scheme.Vsock]: "vsock",
   [Scheme.VsockMux]: "vsock-mux",
   [Scheme.Host]: ".host",
+  [Scheme.Machine]: "machine",
+  [Scheme.Qemu]: "qemu",
+  [Scheme.QemuSystem]: "qemu:system",
+  [Scheme.QemuSession]: "qemu:session",
 } as const;
 
 const argumentNames = {
@@ -244,7 +248,8 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
     Field.SocketAddress,
     Field.SocketAddress + record.getUint32(Field.Length, true),
   );
-  const hasPort = scheme === Scheme.Vsock || scheme === Scheme.VsockMux;
+  const isName = scheme > Scheme.Host;
+  const hasPort = scheme === Scheme.Vsock || scheme === Scheme.VsockMux || isName;
   const isAbstract = scheme === Scheme.UnixAbstract;
   return {
     scheme: schemes[scheme],
@@ -252,7 +257,7 @@ export function parseAddress(address: Text, port?: Text | number, name?: Text): 
     cid: scheme === Scheme.Vsock ? record.getUint32(Field.Cid, true) : undefined,
     path: scheme === Scheme.Vsock ? undefined : socketAddress.subarray(isAbstract ? 3 : 2),
     fromName: argument === Argument.Name,
-    socketAddress,
+    socketAddress: isName ? undefined : socketAddress,
   };
 }
 

@@ -19,18 +19,21 @@
 //   20  u32  length     of the socket address
 //   24  u8[] the socket address, as socket_shim_v1's sock_connect takes it (docs/abi.md):
 //            u16 family 3 and the path, without a NUL after it; or a NUL and the abstract name;
-//            or u16 family 40, u16 0, u32 port, u32 cid
+//            or u16 family 40, u16 0, u32 port, u32 cid; or, for the name of a machine, which
+//            a look-up leads to an address, u16 family 0 and the name
 
 import { DOT, NOT_DECIMAL, PERCENT, SLASH, TOO_LARGE } from "./bytes";
 import { decimal, decimalEnd, equals, inMemory, indexOf, lowerCase } from "./bytes";
+import { domainNameEnd, machineNameEnd } from "./name";
 import { Argument, Code, Family, Field, Scheme } from "../codes";
 
 export const PATH_MAX: usize = 4095;
 const ABSTRACT_MAX: usize = 107;
 const DEFAULT_PORT: u32 = 22;
 
-/** The names of Scheme from 1 on, in its order. */
-const SCHEMES = "unix unix-abstract vsock vsock-mux";
+/** The names of Scheme from 1 on, in its order. `.host` has a form of its own; no name has a `/`. */
+const SCHEMES = "unix unix-abstract vsock vsock-mux / machine qemu qemu:system qemu:session";
+const HOST = ".host";
 /** CIDs 0, 1 and 2: VMADDR_CID_HYPERVISOR, VMADDR_CID_LOCAL and VMADDR_CID_HOST. */
 const CIDS = "hypervisor local host";
 const LAST_NAMED_CID: u64 = 2;
@@ -66,6 +69,20 @@ export function familyOf(record: usize): u16 {
   return load<u16>(record, Field.SocketAddress);
 }
 
+/** Whether the address is the name of a machine, which a look-up leads to an address. */
+export function isName(record: usize): bool {
+  return schemeOf(record) > Scheme.Host;
+}
+
+/** Where the path, the NUL of an abstract name, or the name of a machine begins. */
+export function textOf(record: usize): usize {
+  return record + OF_PATH;
+}
+
+export function textLengthOf(record: usize): u32 {
+  return socketAddressLengthOf(record) - 2;
+}
+
 /**
  * Parses a command line's ADDRESS, PORT and NAME into `record`.
  *
@@ -73,7 +90,7 @@ export function familyOf(record: usize): u16 {
  * @param address,addressLength the ADDRESS
  * @param port,portLength the PORT; a null pointer means absent
  * @param name,nameLength ssh's %n; a null pointer means absent
- * @returns Done, Fault, or one of UnknownAddress to NulByte in codes.ts
+ * @returns Done, Fault, or one of UnknownAddress to BadName in codes.ts
  */
 export function parseAddress(
   record: usize,
@@ -93,11 +110,7 @@ export function parseAddress(
   store<u32>(record, Argument.Address, Field.Argument);
   const end = address + addressLength;
 
-  if (equals(address, addressLength, ".host", true)) {
-    store<u32>(record, Scheme.Host, Field.Scheme);
-    setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
-    return Code.Done;
-  }
+  if (equals(address, addressLength, HOST, true)) return setHost(record);
   let rest = address;
   while (rest < end && load<u8>(rest) != SLASH && load<u8>(rest) != PERCENT) rest++;
   const scheme = rest < end ? 1 + indexOf(SCHEMES, address, rest - address, true) : 0;
@@ -105,6 +118,7 @@ export function parseAddress(
   store<u32>(record, scheme, Field.Scheme);
   const escaped = load<u8>(rest) == PERCENT && !contains(rest, end, SLASH);
   rest++;
+  if (scheme == Scheme.Machine && equals(rest, end - rest, HOST, true)) return setHost(record);
 
   let code: Code;
   if (scheme == Scheme.Vsock) {
@@ -114,11 +128,14 @@ export function parseAddress(
     const written = isLowerCaseOf(address, addressLength, name, nameLength) ? name : address;
     if (written == name) store<u32>(record, Argument.Name, Field.Argument);
     rest += written - address;
+    const stop = written + addressLength;
     code =
-      scheme == Scheme.UnixAbstract
-        ? parseName(record, written, rest, written + addressLength, escaped)
-        : parsePath(record, written, rest, written + addressLength, escaped);
-    if (scheme != Scheme.VsockMux) return code;
+      scheme > Scheme.Host
+        ? parseName(record, written, rest, stop)
+        : scheme == Scheme.UnixAbstract
+          ? parseAbstract(record, written, rest, stop, escaped)
+          : parsePath(record, written, rest, stop, escaped);
+    if (scheme <= Scheme.UnixAbstract) return code;
   }
   if (code != Code.Done || port == 0) return code;
   return parsePort(record, port, port + portLength);
@@ -131,7 +148,13 @@ export function parseAddress(
  */
 export function setHostPath(record: usize, path: usize, length: usize): void {
   memory.copy(record + OF_PATH, path, length);
-  finishPath(record, length);
+  finish(record, Family.Unix, length);
+}
+
+function setHost(record: usize): Code {
+  store<u32>(record, Scheme.Host, Field.Scheme);
+  setHostPath(record, changetype<usize>("/run/ssh-unix-local/socket"), 26);
+  return Code.Done;
 }
 
 function wrong(record: usize, code: Code, offset: usize): Code {
@@ -158,8 +181,8 @@ function contains(at: usize, end: usize, byte: u8): bool {
   return false;
 }
 
-function finishPath(record: usize, length: usize): void {
-  store<u16>(record, <u16>Family.Unix, Field.SocketAddress);
+function finish(record: usize, family: Family, length: usize): void {
+  store<u16>(record, <u16>family, Field.SocketAddress);
   store<u32>(record, <u32>length + 2, Field.Length);
 }
 
@@ -170,13 +193,25 @@ function parsePath(record: usize, text: usize, at: usize, end: usize, escaped: b
     store<u8>(record, SLASH, OF_PATH);
     length = 1;
   }
-  return copyName(record, text, at, end, escaped, length, PATH_MAX, Code.PathTooLong);
+  return unescape(record, text, at, end, escaped, length, PATH_MAX, Code.PathTooLong);
 }
 
-function parseName(record: usize, text: usize, at: usize, end: usize, escaped: bool): Code {
+function parseAbstract(record: usize, text: usize, at: usize, end: usize, escaped: bool): Code {
   if (at == end) return wrong(record, Code.EmptyName, at - text);
   store<u8>(record, 0, OF_PATH);
-  return copyName(record, text, at, end, escaped, 1, ABSTRACT_MAX + 1, Code.NameTooLong);
+  return unescape(record, text, at, end, escaped, 1, ABSTRACT_MAX + 1, Code.NameTooLong);
+}
+
+/** The name of a machine has no `/`, so a `%` in it is itself. */
+function parseName(record: usize, text: usize, at: usize, end: usize): Code {
+  const length = end - at;
+  if (length == 0) return wrong(record, Code.EmptyName, at - text);
+  const isMachine = schemeOf(record) == Scheme.Machine;
+  const valid = isMachine ? machineNameEnd(at, length) : domainNameEnd(at, length);
+  if (valid != length) return wrong(record, Code.BadName, at + valid - text);
+  memory.copy(record + OF_PATH, at, length);
+  finish(record, Family.Unspecified, length);
+  return Code.Done;
 }
 
 /** Whether a path begins with `/` or `./`, and so gets no `/` in front. */
@@ -190,7 +225,7 @@ function isRooted(at: usize, end: usize, escaped: bool): bool {
 }
 
 /** Appends the rest of the text to the `length` bytes that the path has, and unescapes `%`. */
-function copyName(
+function unescape(
   record: usize,
   text: usize,
   at: usize,
@@ -211,7 +246,7 @@ function copyName(
     store<u8>(record + length, byte, OF_PATH);
     length++;
   }
-  finishPath(record, length);
+  finish(record, Family.Unix, length);
   return Code.Done;
 }
 

@@ -31,7 +31,8 @@ import {
 } from "../core/handshake";
 import { DONE, Result, connectFailure, failed, handshakeFailure, waitFailure } from "./errors";
 import { becameReady, receive, send, transferred, waitFor } from "./io";
-import { addressRecord, handshakeSlot, ioBuffer } from "./memory";
+import { target } from "./lookup";
+import { handshakeSlot, ioBuffer } from "./memory";
 
 /** The address of the socket's descriptor. */
 export const SOCKET = memory.data(4, 4);
@@ -39,10 +40,8 @@ export const SOCKET = memory.data(4, 4);
 const RECEIVE = "sock_recv";
 
 export function openSocket(): Result {
-  const error = sock_open(familyOf(addressRecord), socktype.STREAM, SOCKET);
-  return error == errno.SUCCESS
-    ? DONE
-    : connectFailure(error, schemeOf(addressRecord), "sock_open");
+  const error = sock_open(familyOf(target()), socktype.STREAM, SOCKET);
+  return error == errno.SUCCESS ? DONE : connectFailure(error, schemeOf(target()), "sock_open");
 }
 
 export function closeSocket(): void {
@@ -56,18 +55,16 @@ export function closeSocket(): void {
  *   monotonic clock, nanoseconds
  */
 export function connect(until: u64): Result {
-  const socketAddress = socketAddressOf(addressRecord);
-  const length = socketAddressLengthOf(addressRecord);
+  const socketAddress = socketAddressOf(target());
+  const length = socketAddressLengthOf(target());
   const error = sock_connect(load<u32>(SOCKET), socketAddress, length, until);
-  return error == errno.SUCCESS
-    ? DONE
-    : connectFailure(error, schemeOf(addressRecord), "sock_connect");
+  return error == errno.SUCCESS ? DONE : connectFailure(error, schemeOf(target()), "sock_connect");
 }
 
 /** Sends the request to the multiplexer, and begins the handshake in handshakeSlot. */
 export function sendRequest(deadline: u64): Result {
-  const length = begin(handshakeSlot, portOf(addressRecord), ioBuffer);
-  const error = send(load<u32>(SOCKET), length, 0, deadline);
+  const length = begin(handshakeSlot, portOf(target()), ioBuffer);
+  const error = send(load<u32>(SOCKET), ioBuffer, length, 0, deadline);
   if (error != errno.SUCCESS) return handshakeFailure(error, "sock_send");
   sent(handshakeSlot, transferred());
   return DONE;
@@ -85,13 +82,13 @@ export function readReply(until: u64, deadline: u64): Result {
   let error = waitFor(socket, eventtype.FD_READ, until);
   const expired = error == errno.TIMEDOUT;
   if (error != errno.SUCCESS && !expired) return waitFailure(error);
-  error = receive(socket, wantedBy(handshakeSlot), riflags.PEEK);
+  error = receive(socket, ioBuffer, wantedBy(handshakeSlot), riflags.PEEK);
   let taken: u32 = 0;
   if (becameReady && (error == errno.AGAIN || (error == errno.SUCCESS && transferred() == 0))) {
     // Ready, and nothing to see: an end, or an out-of-band byte (MSG_OOB), which PEEK passes over, and
     // which keeps the socket ready until a read passes over it. A byte that has come in between is
     // the handshake's, which wants one at least.
-    error = receive(socket, 1, 0);
+    error = receive(socket, ioBuffer, 1, 0);
     taken = error == errno.SUCCESS ? transferred() : 0;
   }
   if (error == errno.AGAIN) {
@@ -107,7 +104,7 @@ export function readReply(until: u64, deadline: u64): Result {
 
   const own = parseReply(handshakeSlot, ioBuffer, seen);
   while (taken < own) {
-    error = receive(socket, own - taken, 0);
+    error = receive(socket, ioBuffer, own - taken, 0);
     if (error != errno.SUCCESS) return handshakeFailure(error, RECEIVE);
     if (transferred() == 0) return failed(Code.EndWithinLine);
     taken += transferred();

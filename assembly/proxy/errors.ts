@@ -99,6 +99,14 @@ const HANDSHAKE = memory.data<u16>([
 ]);
 
 // prettier-ignore
+const LOOKUP = memory.data<u16>([
+  errno.CONNRESET, <u16>Code.EndWithinReply,
+  errno.PIPE, <u16>Code.EndWithinReply,
+  errno.TIMEDOUT, <u16>Code.LookupTimeout,
+  errno.SUCCESS,
+]);
+
+// prettier-ignore
 const FD_PASSING = memory.data<u16>([
   errno.CONNRESET, <u16>Code.ClientGone,
   errno.PIPE, <u16>Code.ClientGone,
@@ -172,6 +180,25 @@ export function handshakeFailure(error: u32, call: string): Result {
   return callFailed(HANDSHAKE, error, call, Code.SystemError);
 }
 
+/** A failure of sock_send or sock_recv at a service that is asked for an address. */
+export function lookupFailure(error: u32, call: string): Result {
+  return callFailed(LOOKUP, error, call, Code.SystemError);
+}
+
+/** Whether nothing is at a socket's path. */
+export function isMissing(code: Code): bool {
+  return code == Code.NoSocket || code == Code.NotDirectory;
+}
+
+/** Turns a failure to connect to a service's socket into one of the service. */
+export function serviceFailure(failure: Result): Result {
+  if (isMissing(failure.code)) failure.code = Code.NoService;
+  else if (failure.code == Code.Refused) failure.code = Code.ServiceRefused;
+  else if (failure.code == Code.PermissionDenied) failure.code = Code.LookupDenied;
+  else if (failure.code == Code.QueueFull) failure.code = Code.LookupTimeout;
+  return failure;
+}
+
 /** A failure of sock_send_fds. */
 export function fdPassingFailure(error: u32): Result {
   return callFailed(FD_PASSING, error, "sock_send_fds", Code.SystemError);
@@ -196,11 +223,14 @@ export function relayFailure(error: u32, descriptor: fd): Result {
 export function isRetryable(code: Code): bool {
   return (
     code == Code.NoSocket ||
-    code == Code.NoMachine ||
+    (code >= Code.NoMachine && code <= Code.NoSuchDomain) ||
     (code >= Code.Refused && code <= Code.NoSuchName) ||
     code == Code.EndOfFileAfterWait ||
+    (code >= Code.DomainOff && code <= Code.ServiceRefused) ||
     (code >= Code.QueueFull && code <= Code.ReplyTimeoutWithinLine) ||
-    code == Code.EndWithinLine
+    code == Code.LookupTimeout ||
+    code == Code.EndWithinLine ||
+    code == Code.EndWithinReply
   );
 }
 

@@ -1,5 +1,5 @@
-// proxy.wasm: the whole ProxyCommand. Arguments → address → socket → handshake → fd passing or relay,
-// each step a function below, in that order. A step returns a Result; `fail` prints a failure and ends
+// proxy.wasm: the whole ProxyCommand. Arguments → address → look-up → socket → handshake → fd passing
+// or relay, each step a function below, in that order. A step returns a Result; `fail` prints a failure and ends
 // the process.
 //
 // Rules
@@ -20,22 +20,37 @@ import {
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { relay_end, relayflags, sock_addr_local, sock_relay } from "../bindings/socket_shim_v1";
 import { Argument, Code, Exit, Family, Scheme } from "../codes";
-import { argumentOf, parseAddress, schemeOf, setHostPath } from "../core/address";
+import { argumentOf, isName, parseAddress, schemeOf, setHostPath } from "../core/address";
 import { codeOf } from "../core/handshake";
+import { lookup_code } from "../names/index";
 import { SOCKET, closeSocket, connect, openSocket, readReply, sendRequest } from "./connect";
 import {
   DONE,
   Result,
   failed,
   fdPassingFailure,
+  isMissing,
   isRetryable,
   logFailure,
   relayFailure,
+  serviceFailure,
   waitFailure,
 } from "./errors";
 import { NEVER, hungUp, now, send, waitFor, waitUntil } from "./io";
 import { openLog } from "./log";
-import { addressRecord, handshakeSlot, ioBuffer } from "./memory";
+import {
+  beginExchange,
+  beginLookUp,
+  exchange,
+  isContainer,
+  keepOutcome,
+  nextService,
+  notFound,
+  setContainerSocket,
+  takeAnswer,
+  target,
+} from "./lookup";
+import { addressRecord, handshakeSlot, ioBuffer, lookupSlot } from "./memory";
 import {
   Action,
   HalfClose,
@@ -162,6 +177,7 @@ function connectWithRetry(): u64 {
   let pause = PAUSE_FIRST;
   let retried = false;
   while (true) {
+    beginLookUp();
     explain(Code.Connecting, wait == 0 ? timeout : min(timeout, end - now()));
     const begun = now();
     const deadline = min(begun + timeout, end);
@@ -184,15 +200,67 @@ function connectWithRetry(): u64 {
   }
 }
 
-/** Opens and connects a socket, with a multiplexer to the port. If that fails, there is no socket. */
+/** Connects a socket to the address, with a multiplexer to the port. If that fails, there is no socket. */
 function attempt(begun: u64, deadline: u64): Result {
+  let result = isName(addressRecord) ? lookUp(deadline) : DONE;
+  if (result.code == Code.Done) result = isContainer() ? reachContainer(deadline) : reach(deadline);
+  if (result.code != Code.Done) return result;
+  if (schemeOf(target()) != Scheme.VsockMux) {
+    explain(Code.Connected);
+    return result;
+  }
+  result = shakeHands(begun, deadline);
+  if (result.code != Code.Done) closeSocket();
+  return result;
+}
+
+/** Asks the services for the address that the name leads to, and makes it the target. */
+function lookUp(deadline: u64): Result {
+  while (nextService()) {
+    let result = askService(deadline);
+    if (result.code == Code.Done) {
+      result = takeAnswer();
+      if (result.code == Code.Done) explain(Code.Answered);
+      return result;
+    }
+    if (!keepOutcome(result.code)) return result;
+    explain(result.code);
+  }
+  return notFound();
+}
+
+function askService(deadline: u64): Result {
+  let result = reach(deadline);
+  if (result.code != Code.Done) return serviceFailure(result);
+  beginExchange();
+  explain(Code.Asked);
+  while (result.code == Code.Done && lookup_code(lookupSlot) == Code.NeedMore) {
+    const until = min(deadline, progressDue);
+    result = exchange(load<u32>(SOCKET), until, deadline);
+    if (until < deadline && now() >= until) showProgress(Code.Asked);
+  }
+  closeSocket();
+  if (result.code != Code.Done) return result;
+  const code = lookup_code(lookupSlot);
+  return code == Code.Done ? DONE : failed(code);
+}
+
+/** systemd-nspawn has had two places for the socket of a container. */
+function reachContainer(deadline: u64): Result {
+  let result = reach(deadline);
+  if (!isMissing(result.code)) return result;
+  setContainerSocket(true);
+  result = reach(deadline);
+  if (!isMissing(result.code)) return result;
+  setContainerSocket(false);
+  return failed(Code.NoContainerSocket);
+}
+
+/** Connects a socket to the target. If that fails, there is no socket. */
+function reach(deadline: u64): Result {
   let result = openSocket();
   if (result.code != Code.Done) return result;
   result = connectSocket(deadline);
-  if (result.code == Code.Done) {
-    if (schemeOf(addressRecord) == Scheme.VsockMux) result = shakeHands(begun, deadline);
-    else explain(Code.Connected);
-  }
   if (result.code != Code.Done) closeSocket();
   return result;
 }
@@ -238,7 +306,7 @@ function sleepUntil(time: u64): Result {
 /** Passes the socket to ssh, with the one byte that carries it. ssh ignores its value. */
 function passSocket(deadline: u64): void {
   store<u8>(ioBuffer, 0);
-  const error = send(STDOUT, 1, SOCKET, deadline);
+  const error = send(STDOUT, ioBuffer, 1, SOCKET, deadline);
   if (error != errno.SUCCESS) fail(fdPassingFailure(error));
   explain(Code.FdPassed);
 }
@@ -247,7 +315,7 @@ function relay(socket: fd): void {
   explain(Code.Relaying);
   let flags: relayflags = relayflags.HALF_CLOSE;
   if (halfClose == HalfClose.Never) flags = 0;
-  if (halfClose == HalfClose.Auto && schemeOf(addressRecord) == Scheme.VsockMux) flags = 0;
+  if (halfClose == HalfClose.Auto && schemeOf(target()) == Scheme.VsockMux) flags = 0;
   const error = sock_relay(socket, STDIN, STDOUT, flags, linger, END);
   const end = changetype<relay_end>(END);
   if (error != errno.SUCCESS) fail(relayFailure(error, socket));

@@ -19,7 +19,6 @@ import {
   subscription_fd_readwrite,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { sock_send_fds } from "../bindings/socket_shim_v1";
-import { ioBuffer } from "./memory";
 
 const SUBSCRIPTION_SIZE: u32 = 48;
 const EVENT_SIZE: u32 = 32;
@@ -104,13 +103,13 @@ export function transferred(): u32 {
 }
 
 /**
- * Sends the first bytes of ioBuffer in one call.
+ * Sends bytes in one call.
  *
  * @param passed the address of a descriptor that is passed with them (SCM_RIGHTS); 0 for none
  * @returns SUCCESS; TIMEDOUT if nothing could be sent before the deadline; otherwise the errno
  */
-export function send(to: fd, length: u32, passed: usize, deadline: u64): u32 {
-  setBuffer(ioBuffer, length);
+export function send(to: fd, at: usize, length: usize, passed: usize, deadline: u64): u32 {
+  setBuffer(at, length);
   let expired = false;
   while (true) {
     const error: u32 =
@@ -125,9 +124,9 @@ export function send(to: fd, length: u32, passed: usize, deadline: u64): u32 {
   }
 }
 
-/** Receives up to `length` bytes into ioBuffer; with PEEK they stay in the socket. AGAIN if none. */
-export function receive(socket: fd, length: u32, flags: riflags): u32 {
-  setBuffer(ioBuffer, length);
+/** Receives up to `length` bytes; with PEEK they stay in the socket. AGAIN if none. */
+export function receive(socket: fd, at: usize, length: usize, flags: riflags): u32 {
+  setBuffer(at, length);
   return sock_recv(socket, IOVEC, 1, flags, COUNT, FLAGS);
 }
 

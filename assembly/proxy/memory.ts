@@ -3,12 +3,18 @@
 // in the standalone host each page of 4096 bytes that is touched costs a page fault. So the static
 // data begins at 8 (memoryBase in asconfig.json), not at asc's 1024.
 
-import { ADDRESS_SIZE } from "../core/address";
+import { ADDRESS_SIZE, PATH_MAX } from "../core/address";
 import { HANDSHAKE_SIZE, REQUEST_MAX } from "../core/handshake";
+import { LOOKUP_SIZE } from "../names/lookup";
 import { UNTRUSTED_MAX } from "../printable";
 
 /** Each untrusted byte can become `\xHH`. The longest text of ours, the help, has less than 4096 bytes. */
 const LINE_CAPACITY: usize = UNTRUSTED_MAX * 4 + 4096;
+
+/** The path of a socket and its scheme; an address that a service has is shorter. */
+const TARGET_TEXT_CAPACITY: usize = PATH_MAX + 5;
+/** Holds each request, and most replies. */
+export const LOOKUP_BUFFER_SIZE: usize = 4096;
 
 export const handshakeSlot: usize = __heap_base;
 /** The bytes of the handshake: its request, then its reply. */
@@ -20,21 +26,35 @@ export let addressRecord: usize = 0;
 /** The line of output that is being built. */
 export let line: usize = 0;
 
+// Those of a look-up: what it leads to, as text and as a record; its slot; the bytes of the service.
+export let targetText: usize = 0;
+export let targetRecord: usize = 0;
+export let lookupSlot: usize = 0;
+export let lookupBuffer: usize = 0;
+
 reserve(0);
 
 /**
- * Reserves the memory at ARGUMENTS, and moves addressRecord and line after it.
+ * Reserves the memory at ARGUMENTS, and moves what comes after it.
  *
  * @param size in bytes
  * @returns false if the memory cannot grow so far; nothing has moved then
  */
 export function reserve(size: usize): bool {
   const behind = (ARGUMENTS + size + 3) & ~3;
-  const pages = (behind + ADDRESS_SIZE + LINE_CAPACITY + 0xffff) >>> 16;
+  const text = behind + ADDRESS_SIZE + LINE_CAPACITY;
+  const record = text + TARGET_TEXT_CAPACITY;
+  const slot = record + ADDRESS_SIZE;
+  const buffer = slot + LOOKUP_SIZE;
+  const pages = (buffer + LOOKUP_BUFFER_SIZE + 0xffff) >>> 16;
   const lacking = <i32>pages - memory.size();
   if (lacking > 0 && memory.grow(lacking) < 0) return false;
   addressRecord = behind;
   line = behind + ADDRESS_SIZE;
+  targetText = text;
+  targetRecord = record;
+  lookupSlot = slot;
+  lookupBuffer = buffer;
   return true;
 }
 

@@ -10,7 +10,8 @@ import {
   environ_sizes_get,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { PATH_MAX } from "../core/address";
-import { DASH, NOT_DECIMAL, TOO_LARGE, decimal, decimalEnd, equals, indexOf } from "../core/bytes";
+import { DASH, NOT_DECIMAL, SLASH, TOO_LARGE } from "../core/bytes";
+import { decimal, decimalEnd, equals, indexOf } from "../core/bytes";
 import { Code } from "../codes";
 import { DONE, NO_TEXT, Result, failed } from "./errors";
 import { NEVER } from "./io";
@@ -43,6 +44,9 @@ const enum Option {
   LogFile = 13,
 }
 const FIRST_WITH_VALUE: i32 = Option.Timeout;
+
+/** Leaves room for the rest of a socket's path. */
+const RUNTIME_DIRECTORY_MAX: usize = PATH_MAX - 128;
 
 /** What the command does. */
 export const enum Action {
@@ -84,6 +88,8 @@ export const logFile = changetype<Text>(memory.data(offsetof<Text>(), 4));
 export const address = changetype<Text>(memory.data(offsetof<Text>(), 4));
 export const port = changetype<Text>(memory.data(offsetof<Text>(), 4));
 export const name = changetype<Text>(memory.data(offsetof<Text>(), 4));
+/** XDG_RUNTIME_DIR, the folder of the sockets of the user's services; `at` is 0 if there is none. */
+export const runtimeDirectory = changetype<Text>(memory.data(offsetof<Text>(), 4));
 /** Whether a terminal's cursor can be moved: TERM is set, and not to `dumb`. */
 export let cursorMoves: bool = false;
 
@@ -148,6 +154,14 @@ function parseVariable(variable: usize, pointers: usize): Result {
   const nameLength = text - 1 - variable;
   if (equals(variable, nameLength, "TERM")) {
     cursorMoves = load<u8>(text) != 0 && !equals(text, lengthOf(text), "dumb");
+    return DONE;
+  }
+  if (equals(variable, nameLength, "XDG_RUNTIME_DIR")) {
+    const length = lengthOf(text);
+    // A relative path is invalid (XDG Base Directory Specification).
+    if (load<u8>(text) != SLASH || length > RUNTIME_DIRECTORY_MAX) return DONE;
+    runtimeDirectory.at = text;
+    runtimeDirectory.length = length;
     return DONE;
   }
   if (!equals(variable, nameLength, VARIABLE)) return DONE;

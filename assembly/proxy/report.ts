@@ -11,19 +11,30 @@ import {
 import {
   argumentOf,
   familyOf,
+  isName,
   portOf,
   schemeOf,
-  socketAddressLengthOf,
-  socketAddressOf,
+  textLengthOf,
+  textOf,
 } from "../core/address";
 import { numberOf } from "../core/handshake";
 import { PERCENT, SLASH, isLetter, lowerCase } from "../core/bytes";
 import { Argument, CODES_PER_EXIT, Code, Exit, Family, Scheme } from "../codes";
 import { CAPITALS, HELP, VERSION } from "../messages";
-import { NO_TEXT, Result, needsErrno } from "./errors";
+import * as lookup from "../names/lookup";
+import { NO_TEXT, Result, isMissing, needsErrno } from "./errors";
 import { NEVER, now, transferred, waitToWrite, write } from "./io";
 import { appendStamp, log, writeLog } from "./log";
-import { Text, addressRecord, handshakeSlot, line } from "./memory";
+import { ROWS_MAX, outcomeOf, setService, targetLength } from "./lookup";
+import {
+  Text,
+  addressRecord,
+  handshakeSlot,
+  line,
+  lookupSlot,
+  targetRecord,
+  targetText,
+} from "./memory";
 import { VARIABLE, address, cursorMoves, port, verbose, wait } from "./options";
 import {
   append,
@@ -177,17 +188,11 @@ export function fail(failure: Result, retried: bool = false): void {
     append(", from ");
     append(failure.call);
   }
+  appendDetail(code);
   if (code >= Code.NoAddress && code <= Code.NotForVariable) append(" (see --help)");
   if (mayLackCapitals(code)) {
     append(CAPITALS);
-    const scheme = schemeOf(addressRecord);
-    append(
-      scheme == Scheme.UnixAbstract
-        ? "unix-abstract%VM"
-        : scheme == Scheme.Unix
-          ? "unix%/run/VM.sock"
-          : "vsock-mux%/run/VM.sock",
-    );
+    append(exampleOf(schemeOf(addressRecord)));
   }
   finishMessage(true);
   proc_exit(code / CODES_PER_EXIT);
@@ -231,24 +236,40 @@ function appendSubject(failure: Result): bool {
   return true;
 }
 
-/** Appends the address as the user wrote it, and the port and path that are not in it. */
+/** Appends the address as the user wrote it, and the port, path or target that are not in it. */
 function appendAddress(): void {
+  const portIsWrong = argumentOf(addressRecord) == Argument.Port;
   appendEscaped(address.at, address.length);
-  const scheme = schemeOf(addressRecord);
-  if (scheme == Scheme.Vsock || scheme == Scheme.VsockMux) {
-    append(" port ");
-    if (port.at != 0) appendEscaped(port.at, port.length);
-    else appendNumber(portOf(addressRecord));
-  }
-  // No path, or a port that is wrong.
-  if (familyOf(addressRecord) != <u16>Family.Unix) return;
-  if (argumentOf(addressRecord) == Argument.Port) return;
-  const isAbstract = scheme == Scheme.UnixAbstract;
-  const at = socketAddressOf(addressRecord) + (isAbstract ? 3 : 2);
-  const size = socketAddressOf(addressRecord) + socketAddressLengthOf(addressRecord) - at;
+  if (isName(addressRecord) && !portIsWrong) return appendTarget();
+  appendPort(addressRecord);
+  if (portIsWrong || familyOf(addressRecord) != <u16>Family.Unix) return;
+  const isAbstract = schemeOf(addressRecord) == Scheme.UnixAbstract;
+  const at = textOf(addressRecord) + (isAbstract ? 1 : 0);
+  const size = textLengthOf(addressRecord) - (isAbstract ? 1 : 0);
   if (endsIn(address, at, size)) return;
   append(" at ");
   appendEscaped(at, size);
+}
+
+/** Appends what the name of a machine has led to so far: the socket of a service, or an address. */
+function appendTarget(): void {
+  if (targetLength == 0) return;
+  append(" at ");
+  if (schemeOf(targetRecord) == Scheme.Unix) {
+    appendEscaped(textOf(targetRecord), textLengthOf(targetRecord));
+  } else {
+    appendEscaped(targetText, targetLength);
+    appendPort(targetRecord);
+  }
+}
+
+/** Appends the port of an address that has one. */
+function appendPort(record: usize): void {
+  const scheme = schemeOf(record);
+  if (scheme != Scheme.Vsock && scheme != Scheme.VsockMux && !isName(record)) return;
+  append(" port ");
+  if (port.at != 0) appendEscaped(port.at, port.length);
+  else appendNumber(portOf(record));
 }
 
 function endsIn(text: Text, at: usize, size: usize): bool {
@@ -256,12 +277,51 @@ function endsIn(text: Text, at: usize, size: usize): bool {
   return memory.compare(text.at + text.length - size, at, size) == 0;
 }
 
+/** Appends what the message of a code leaves open. */
+function appendDetail(code: Code): void {
+  switch (code) {
+    case Code.BadReply:
+      return appendNumber(lookup.offsetOf(lookupSlot));
+    case Code.ServiceError:
+    case Code.OtherAddress:
+      return appendEscaped(lookup.textOf(lookupSlot), lookup.textLengthOf(lookupSlot));
+  }
+  if (targetLength == 0 && isName(addressRecord)) appendOutcomes();
+}
+
+/** Appends which services were asked, and why each could not help. */
+function appendOutcomes(): void {
+  let separator = "; asked ";
+  for (let row: usize = 0; row < ROWS_MAX; row++) {
+    const outcome = outcomeOf(row);
+    if (outcome == Code.Done) continue;
+    setService(row);
+    append(separator);
+    appendEscaped(textOf(targetRecord), textLengthOf(targetRecord));
+    append(
+      outcome == Code.NoService
+        ? " (missing)"
+        : outcome == Code.ServiceRefused
+          ? " (not listening)"
+          : outcome == Code.LookupDenied
+            ? " (permission denied)"
+            : " (not known there)",
+    );
+    separator = ", ";
+  }
+}
+
 /**
  * Whether a path or name was not found that may have had capitals: ssh converts %h to lower case,
  * unless it has a `%`.
  */
 function mayLackCapitals(code: Code): bool {
-  if (code != Code.NoSocket && code != Code.NotDirectory && code != Code.NoSuchName) return false;
+  const scheme = schemeOf(addressRecord);
+  const notFound = isName(addressRecord)
+    ? (code == Code.NoSuchMachine && scheme == Scheme.Machine) ||
+      (code == Code.NoSuchDomain && scheme == Scheme.Qemu)
+    : scheme != Scheme.Host && (isMissing(code) || code == Code.NoSuchName);
+  if (!notFound) return false;
   if (argumentOf(addressRecord) == Argument.Name) return false;
   let hasLetter = false;
   let inPath = false;
@@ -272,6 +332,21 @@ function mayLackCapitals(code: Code): bool {
     if (byte == SLASH) inPath = true;
   }
   return hasLetter;
+}
+
+/** An address with capitals that ssh keeps. */
+function exampleOf(scheme: Scheme): string {
+  switch (scheme) {
+    case Scheme.UnixAbstract:
+      return "unix-abstract%VM";
+    case Scheme.Unix:
+      return "unix%/run/VM.sock";
+    case Scheme.VsockMux:
+      return "vsock-mux%/run/VM.sock";
+    case Scheme.Machine:
+      return "machine%VM";
+  }
+  return "qemu%VM";
 }
 
 /**

@@ -5,7 +5,8 @@
 //   copied to stderr. To type checkers it stays a `string`; assembly/core/bytes.ts says how to use it;
 // - a table, `[[1, "a"], [2, "b"]] as const`, into the address of its values, a usize each, row after
 //   row, and of a zero after the last. TypeScript reads the same table as an array;
-// - @VERSION@ in a literal into the version of package.json.
+// - @VERSION@ in a literal into the version of package.json;
+// - all static data into one segment.
 
 import { readFileSync } from "node:fs";
 import { Node, NodeKind } from "assemblyscript";
@@ -129,5 +130,24 @@ export default class AsciiLiterals extends Transform {
     for (const source of parser.sources) {
       if (source.normalizedPath.startsWith("assembly/")) replace(source.statements, new Set());
     }
+  }
+
+  /**
+   * Joins the segments of static data to one, which the optimiser divides where zeros are. asc makes one
+   * of each text, and wasm2c makes code of each.
+   *
+   * @param {any} module a binaryen.Module, whose declarations are behind its functions
+   */
+  afterCompile(module) {
+    const segments = Array.from({ length: module.getNumDataSegments() }, (_, index) =>
+      module.getDataSegmentInfo(module.getDataSegmentByIndex(index)),
+    );
+    const start = segments[0].offset;
+    const last = segments.at(-1);
+    const data = new Uint8Array(last.offset + last.data.byteLength - start);
+    for (const segment of segments) data.set(new Uint8Array(segment.data), segment.offset - start);
+    const { initial, max = -1 } = module.getMemoryInfo();
+    const joined = { name: "0", offset: module.i32.const(start), data, passive: false };
+    module.setMemory(initial, max, null, [joined], false, false, "0");
   }
 }
