@@ -42,6 +42,12 @@ describe("parseAddress", () => {
       ...{ ...noPort, scheme: ".host", path: bytes(path), socketAddress: bytes(`\x03\0${path}`) },
     });
   });
+  it("returns the name of a machine", () => {
+    const what = { cid: undefined, fromName: false, socketAddress: undefined, port: 22 };
+    for (const scheme of ["machine", "qemu", "qemu:system", "qemu:session"] as const) {
+      assert.deepEqual(parseAddress(`${scheme}/vm`), { ...what, scheme, path: bytes("vm") });
+    }
+  });
   it("says whether the path is NAME's", () => {
     const { fromName, path } = parseAddress("unix/vm", "22", "unix/VM");
     assert.deepEqual({ fromName, path }, { fromName: true, path: bytes("/VM") });
@@ -118,8 +124,8 @@ describe("a long text", () => {
   };
   const outcome = (args: Texts) => {
     try {
-      const { scheme, port, cid, fromName, socketAddress } = parseAddress(...args);
-      const hex = Buffer.from(socketAddress).toString("hex");
+      const { scheme, port, cid, fromName, path, socketAddress } = parseAddress(...args);
+      const hex = Buffer.from(socketAddress ?? [0, 0, ...(path ?? [])]).toString("hex");
       return { code: "Done", scheme, port, cid, fromName, socketAddress: hex };
     } catch (error) {
       assert.ok(error instanceof AddressError);

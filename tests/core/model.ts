@@ -21,7 +21,7 @@ interface Understood {
   port: number | undefined;
   cid: number | undefined;
   fromName: boolean;
-  /** In hexadecimal, as sock_connect takes it. */
+  /** In hexadecimal, as in the record (assembly/core/address.ts): for a machine's name family 0 and the name. */
   socketAddress: string;
 }
 
@@ -61,6 +61,14 @@ function modelPath(
   return prefix + decoded(text);
 }
 
+/** A machine's name; or its error. */
+function modelName(text: string, scheme: string): string | Omit<Refused, "argument"> {
+  if (text === "") return { code: "EmptyName", offset: 0 };
+  const valid = scheme === "machine" ? /^(?:[\w-]|(?<=[^.])\.){0,64}/ : /^[^\0-\x1f/\x7f]{0,250}/;
+  const [prefix = ""] = valid.exec(text) ?? [];
+  return prefix === text ? text : { code: "BadName", offset: prefix.length };
+}
+
 const hex = (latin1: string): string => Buffer.from(latin1, "latin1").toString("hex");
 
 function little(value: number, bytes: 2 | 4): string {
@@ -77,12 +85,14 @@ export function modelAddress(input: AddressInput): AddressOutcome {
     text?.toString("latin1"),
   );
   const done = { code: "Done", port: undefined, cid: undefined, fromName: false } as const;
-  if (address.toLowerCase() === ".host") {
+  if (/^(?:machine[/%])?\.host$/i.test(address)) {
     const socketAddress = unixAddress("/run/ssh-unix-local/socket");
     return { ...done, scheme: ".host", socketAddress };
   }
   const [prefix = "", written, separator] =
-    /^(unix|unix-abstract|vsock|vsock-mux)([/%])/i.exec(address) ?? [];
+    /^(unix|unix-abstract|vsock|vsock-mux|machine|qemu(?::system|:session)?)([/%])/i.exec(
+      address,
+    ) ?? [];
   if (written === undefined) return { code: "UnknownAddress", argument: "address", offset: 0 };
   const scheme = written.toLowerCase();
   const rest = address.slice(prefix.length);
@@ -104,13 +114,18 @@ export function modelAddress(input: AddressInput): AddressOutcome {
   const taken = fromName ? (name as string) : address;
   const escaped = separator === "%" && !rest.includes("/");
   const isAbstract = scheme === "unix-abstract";
-  const path = modelPath(taken.slice(prefix.length), escaped, isAbstract ? "Name" : "Path");
+  const isName = /^machine|^qemu/.test(scheme);
+  const path = isName
+    ? modelName(taken.slice(prefix.length), scheme)
+    : modelPath(taken.slice(prefix.length), escaped, isAbstract ? "Name" : "Path");
   if (typeof path === "object") {
     const argument = fromName ? "name" : "address";
     return { ...path, argument, offset: prefix.length + path.offset };
   }
-  const socketAddress = unixAddress(isAbstract ? `\0${path}` : path);
-  if (scheme !== "vsock-mux") return { ...done, scheme, fromName, socketAddress };
+  const socketAddress = isName
+    ? little(0, 2) + hex(path)
+    : unixAddress(isAbstract ? `\0${path}` : path);
+  if (scheme.startsWith("unix")) return { ...done, scheme, fromName, socketAddress };
   if (typeof portNumber === "object") return { ...portNumber, argument: "port" };
   return { ...done, scheme, fromName, port: portNumber, socketAddress };
 }
@@ -162,7 +177,8 @@ export function modelHandshake(input: Omit<HandshakeInput, "segments">): Handsha
 export function coreAddress({ address, port, name }: AddressInput): AddressOutcome {
   try {
     const { scheme, fromName, ...parsed } = parseAddress(address, port, name);
-    const socketAddress = Buffer.from(parsed.socketAddress).toString("hex");
+    const { path = [] } = parsed;
+    const socketAddress = Buffer.from(parsed.socketAddress ?? [0, 0, ...path]).toString("hex");
     return { code: "Done", scheme, port: parsed.port, cid: parsed.cid, fromName, socketAddress };
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;

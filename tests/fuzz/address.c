@@ -40,11 +40,22 @@ enum Flag {
 
 enum { HEADER = 4, TEXT_MAX = 12000 };
 
-enum Code { DONE = 0, FIRST_FAILURE = 6401, NUL_BYTE = 6412, LAST_FAILURE = 6412, FAULT = 7001 };
-enum Scheme { UNIX = 1, UNIX_ABSTRACT = 2, VSOCK = 3, VSOCK_MUX = 4, HOST = 5 };
+enum Code { DONE = 0, FIRST_FAILURE = 6401, NUL_BYTE = 6412, LAST_FAILURE = 6413, FAULT = 7001 };
+enum Scheme {
+    UNIX = 1,
+    UNIX_ABSTRACT = 2,
+    VSOCK = 3,
+    VSOCK_MUX = 4,
+    HOST = 5,
+    MACHINE = 6,
+    QEMU = 7,
+    QEMU_SYSTEM = 8,
+    QEMU_SESSION = 9
+};
 enum Argument { ADDRESS = 0, PORT = 1, NAME = 2 };
 
 enum { OF_SOCKET_ADDRESS = 24, PATH_MAX_BYTES = 4095, NAME_MAX_BYTES = 107 };
+enum { MACHINE_MAX_BYTES = 64, DOMAIN_MAX_BYTES = 250 };
 
 struct text {
     uint32_t at;
@@ -121,7 +132,7 @@ static uint32_t u32_at(const uint8_t *at) {
 static void check_understood(uint32_t at) {
     const struct record record = read_record(at);
     const uint8_t *bytes = socket_address(at);
-    REQUIRE(record.scheme >= UNIX && record.scheme <= HOST, "scheme %u", record.scheme);
+    REQUIRE(record.scheme >= UNIX && record.scheme <= QEMU_SESSION, "scheme %u", record.scheme);
     REQUIRE(record.argument == ADDRESS || record.argument == NAME, "argument %u", record.argument);
     if (record.scheme == VSOCK) {
         static const uint8_t family[] = {40, 0, 0, 0};
@@ -131,6 +142,18 @@ static void check_understood(uint32_t at) {
         REQUIRE(u32_at(bytes + 8) == record.cid, "the socket address has CID %u, the record %u",
                 u32_at(bytes + 8), record.cid);
         REQUIRE(record.cid != UINT32_MAX, "VMADDR_CID_ANY was understood");
+    } else if (record.scheme >= MACHINE) {
+        const uint32_t length = record.length - 2;
+        const uint32_t longest = record.scheme == MACHINE ? MACHINE_MAX_BYTES : DOMAIN_MAX_BYTES;
+        REQUIRE(bytes[0] == 0 && bytes[1] == 0, "a name with an address family");
+        REQUIRE(length > 0 && length <= longest, "a name of %u bytes", length);
+        for (uint32_t i = 2; i < record.length; i++) {
+            REQUIRE(bytes[i] >= ' ' && bytes[i] != 0x7f && bytes[i] != '/', "byte %#x in a name",
+                    bytes[i]);
+            REQUIRE(
+                record.scheme != MACHINE || (bytes[i] < 0x80 && strchr("\"\\%", bytes[i]) == NULL),
+                "byte %#x in a machine's name", bytes[i]);
+        }
     } else {
         const bool is_abstract = record.scheme == UNIX_ABSTRACT;
         const uint32_t longest = is_abstract ? 1 + NAME_MAX_BYTES : PATH_MAX_BYTES;
@@ -163,9 +186,15 @@ static size_t print_decimal(uint8_t *to, uint32_t number) {
 /** An address that means the same, and its port: their lengths. */
 static size_t print_address(uint32_t at, uint8_t *to, uint8_t *port, size_t *port_length) {
     static const char *const schemes[] = {
-        [UNIX] = "unix/",   [UNIX_ABSTRACT] = "unix-abstract/",
-        [VSOCK] = "vsock/", [VSOCK_MUX] = "vsock-mux/",
+        [UNIX] = "unix/",
+        [UNIX_ABSTRACT] = "unix-abstract/",
+        [VSOCK] = "vsock/",
+        [VSOCK_MUX] = "vsock-mux/",
         [HOST] = ".host",
+        [MACHINE] = "machine/",
+        [QEMU] = "qemu/",
+        [QEMU_SYSTEM] = "qemu:system/",
+        [QEMU_SESSION] = "qemu:session/",
     };
     const struct record record = read_record(at);
     const uint8_t *bytes = socket_address(at);

@@ -211,11 +211,14 @@ function readAddress(place: Place, input: Block, expected: Block): AddressCase {
 }
 
 // In the order of the enums.
-const schemes = ["unix", "unix-abstract", "vsock", "vsock-mux", ".host"] as const;
+const schemes = [
+  ...["unix", "unix-abstract", "vsock", "vsock-mux", ".host"],
+  ...["machine", "qemu", "qemu:system", "qemu:session"],
+];
 const argumentNames = ["address", "port", "name"] as const;
 
 function readAddressOutcome(block: Block): AddressOutcome {
-  const { code, codeName } = block.code(Code.UnknownAddress, Code.NulByte);
+  const { code, codeName } = block.code(Code.UnknownAddress, Code.BadName);
   const name = block.word("argument", argumentNames, "address");
   const argument = argumentNames.indexOf(name) as Argument;
   const outcome: AddressOutcome = { code, codeName, port: 22, argument };
@@ -228,7 +231,10 @@ function readAddressOutcome(block: Block): AddressOutcome {
   }
   if (argument === Argument.Port) block.fail("the port has no socket address");
   const scheme = outcome.scheme as Scheme;
-  if (scheme === Scheme.Vsock || scheme === Scheme.VsockMux) outcome.port = block.number("port");
+  const isName = scheme > Scheme.Host;
+  if (scheme === Scheme.Vsock || scheme === Scheme.VsockMux || isName) {
+    outcome.port = block.number("port");
+  }
   if (scheme === Scheme.Vsock) {
     outcome.cid = block.number("cid");
     const bytes = Buffer.alloc(12);
@@ -238,8 +244,9 @@ function readAddressOutcome(block: Block): AddressOutcome {
     outcome.socketAddress = hex(bytes);
   } else {
     const isAbstract = scheme === Scheme.UnixAbstract;
-    const start = Buffer.from(isAbstract ? [Family.Unix, 0, 0] : [Family.Unix, 0]);
-    outcome.socketAddress = hex(start) + hex(block.bytes(isAbstract ? "name" : "path"));
+    const family = isName ? Family.Unspecified : Family.Unix;
+    const start = Buffer.from(isAbstract ? [family, 0, 0] : [family, 0]);
+    outcome.socketAddress = hex(start) + hex(block.bytes(isAbstract || isName ? "name" : "path"));
   }
   return outcome;
 }
