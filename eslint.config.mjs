@@ -60,6 +60,16 @@ export default tseslint.config(
     },
   },
   {
+    // Look-ups depend on the core and the same numbers.
+    files: ["assembly/names/**/*.ts"],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        { patterns: [{ regex: "^(?!\\./|\\.\\./codes$|\\.\\./core/)" }] },
+      ],
+    },
+  },
+  {
     // Tables that both compilers read depend on nothing.
     files: ["assembly/codes.ts", "assembly/printable.ts"],
     rules: { "no-restricted-imports": ["error", { patterns: [{ regex: "." }] }] },
