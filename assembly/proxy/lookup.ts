@@ -26,6 +26,7 @@ import {
   LOOKUP_BUFFER_SIZE,
   addressRecord,
   lookupBuffer,
+  lookupRequest,
   lookupSlot,
   targetRecord,
   targetText,
@@ -109,8 +110,13 @@ export function setService(index: usize): void {
   parseTarget();
 }
 
+/** The bytes of the service that were received, and that the look-up has not consumed. */
+let unread: usize = 0;
+let unreadEnd: usize = 0;
+
 /** Starts the exchange with the service that was connected to. */
 export function beginExchange(): void {
+  unread = unreadEnd;
   const name = textOf(addressRecord);
   names.lookup_begin(lookupSlot, serviceOf(row) & ~OF_USER, name, textLengthOf(addressRecord));
 }
@@ -123,8 +129,12 @@ export function beginExchange(): void {
  * @param deadline when the look-up fails
  */
 export function exchange(socket: fd, until: u64, deadline: u64): Result {
-  const length = names.lookup_request(lookupSlot, lookupBuffer);
+  const length = names.lookup_request(lookupSlot, lookupRequest);
   if (length > 0) return sendRequest(socket, length, deadline);
+  if (unread < unreadEnd) {
+    unread += names.lookup_receive(lookupSlot, unread, <u32>(unreadEnd - unread));
+    return DONE;
+  }
   const waited = waitFor(socket, eventtype.FD_READ, until);
   const expired = waited == errno.TIMEDOUT;
   if (waited != errno.SUCCESS && !expired) return waitFailure(waited);
@@ -135,13 +145,14 @@ export function exchange(socket: fd, until: u64, deadline: u64): Result {
   }
   if (error != errno.SUCCESS) return lookupFailure(error, "sock_recv");
   if (transferred() == 0) names.lookup_eof(lookupSlot);
-  else names.lookup_receive(lookupSlot, lookupBuffer, transferred());
+  unread = lookupBuffer;
+  unreadEnd = unread + transferred();
   return DONE;
 }
 
 function sendRequest(socket: fd, length: u32, deadline: u64): Result {
   for (let sent: u32 = 0; sent < length; sent += transferred()) {
-    const error = send(socket, lookupBuffer + sent, length - sent, 0, deadline);
+    const error = send(socket, lookupRequest + sent, length - sent, 0, deadline);
     if (error != errno.SUCCESS) return lookupFailure(error, "sock_send");
   }
   return DONE;

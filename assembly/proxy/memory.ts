@@ -5,6 +5,7 @@
 
 import { ADDRESS_SIZE, PATH_MAX } from "../core/address";
 import { HANDSHAKE_SIZE, REQUEST_MAX } from "../core/handshake";
+import { REQUEST_MAX as LOOKUP_REQUEST_MAX } from "../names/libvirt";
 import { LOOKUP_SIZE } from "../names/lookup";
 import { UNTRUSTED_MAX } from "../printable";
 
@@ -13,7 +14,7 @@ const LINE_CAPACITY: usize = UNTRUSTED_MAX * 4 + 4096;
 
 /** The path of a socket and its scheme; an address that a service has is shorter. */
 const TARGET_TEXT_CAPACITY: usize = PATH_MAX + 5;
-/** Holds each request, and most replies. */
+/** Holds most replies. */
 export const LOOKUP_BUFFER_SIZE: usize = 4096;
 
 export const handshakeSlot: usize = __heap_base;
@@ -26,10 +27,11 @@ export let addressRecord: usize = 0;
 /** The line of output that is being built. */
 export let line: usize = 0;
 
-// Those of a look-up: what it leads to, as text and as a record; its slot; the bytes of the service.
+// Those of a look-up: what it leads to, as text and as a record; its slot; what is sent and received.
 export let targetText: usize = 0;
 export let targetRecord: usize = 0;
 export let lookupSlot: usize = 0;
+export let lookupRequest: usize = 0;
 export let lookupBuffer: usize = 0;
 
 reserve(0);
@@ -45,7 +47,8 @@ export function reserve(size: usize): bool {
   const text = behind + ADDRESS_SIZE + LINE_CAPACITY;
   const record = text + TARGET_TEXT_CAPACITY;
   const slot = record + ADDRESS_SIZE;
-  const buffer = slot + LOOKUP_SIZE;
+  const request = slot + LOOKUP_SIZE;
+  const buffer = request + LOOKUP_REQUEST_MAX;
   const pages = (buffer + LOOKUP_BUFFER_SIZE + 0xffff) >>> 16;
   const lacking = <i32>pages - memory.size();
   if (lacking > 0 && memory.grow(lacking) < 0) return false;
@@ -54,6 +57,7 @@ export function reserve(size: usize): bool {
   targetText = text;
   targetRecord = record;
   lookupSlot = slot;
+  lookupRequest = request;
   lookupBuffer = buffer;
   return true;
 }
