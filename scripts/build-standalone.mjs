@@ -17,7 +17,8 @@
 // CC names the compiler, with options if need be, instead of cc. For another processor CC_FOR_TARGET
 // does, instead of Debian's cross compiler.
 
-import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
@@ -102,6 +103,31 @@ function writeImports(file) {
 }
 
 /**
+ * Throws if a function of the program can call itself. Calls are not counted while it runs
+ * (native/standalone/wasm-rt.h), so the depth of its stack must be bounded.
+ *
+ * @param {string} program C that wasm2c has made
+ */
+function refuseRecursion(program) {
+  /** @type {Map<string, string[]>} */
+  const calls = new Map();
+  const functions = /^\w+ (w2c_proxy_\w+)\([^)]*\) \{\n([^]*?)^\}/gm;
+  for (const [, name = "", body = ""] of program.matchAll(functions)) {
+    if (body.includes("CALL_INDIRECT")) throw new Error(`${name} calls through a table`);
+    calls.set(name, body.match(/\bw2c_proxy_\w+(?=\()/g) ?? []);
+  }
+  const finished = new Set();
+  /** @param {string} name @param {string[]} callers */
+  const visit = (name, callers) => {
+    if (callers.includes(name)) throw new Error(`${[...callers, name].join(" calls ")}`);
+    if (finished.has(name)) return;
+    for (const called of calls.get(name) ?? []) visit(called, [...callers, name]);
+    finished.add(name);
+  };
+  for (const name of calls.keys()) visit(name, []);
+}
+
+/**
  * Compiles without a C library.
  *
  * @param {Compile} cc
@@ -139,6 +165,7 @@ function build({ program, target, trace, libc, output }) {
   const generated = path.resolve(root, program ?? "dist/standalone");
   const translated = path.join(generated, "proxy.c");
   if (!existsSync(translated)) throw new Error(`${translated} is missing: run \`npm run build\``);
+  refuseRecursion(readFileSync(translated, "utf8"));
   const native = target === process.arch;
   const processor = Object.hasOwn(processors, target) ? processors[target] : undefined;
   if (!native && !processor) throw new Error(`--target ${target}: it is x64 or arm64`);

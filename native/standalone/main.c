@@ -19,8 +19,6 @@
 /** sysexits.h's EX_SOFTWARE. */
 enum { EXIT_SOFTWARE_DEFECT = 70 };
 
-uint32_t wasm_rt_call_stack_depth;
-
 /**
  * Everything that an ordinary run writes to lies together, the memory's first page last: each page
  * that is touched costs a fault, 1 % of the whole run.

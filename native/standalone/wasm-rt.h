@@ -25,10 +25,8 @@
 #define WASM_RT_USE_SEGUE 0
 #define WASM_RT_SANITY_CHECKS 0
 
-/** The depth of calls is counted, and too many are a trap before the stack overflows. */
-#define WASM_RT_STACK_DEPTH_COUNT 1
-#define WASM_RT_MAX_CALL_STACK_DEPTH 500
-extern uint32_t wasm_rt_call_stack_depth;
+/** No function calls itself (scripts/build-standalone.mjs checks that), so calls are not counted. */
+#define WASM_RT_STACK_DEPTH_COUNT 0
 
 #define wasm_rt_memcpy __builtin_memcpy
 
@@ -42,7 +40,6 @@ typedef enum {
     WASM_RT_TRAP_UNREACHABLE,
     WASM_RT_TRAP_CALL_INDIRECT,
     WASM_RT_TRAP_UNCAUGHT_EXCEPTION,
-    WASM_RT_TRAP_EXHAUSTION,
 } wasm_rt_trap_t;
 
 /** Reports a trap, and ends the process with 70 (EX_SOFTWARE). */
@@ -60,7 +57,6 @@ static inline const char *trap_message(wasm_rt_trap_t why) {
         [WASM_RT_TRAP_UNREACHABLE] = "unreachable",
         [WASM_RT_TRAP_CALL_INDIRECT] = "null function or function signature mismatch",
         [WASM_RT_TRAP_UNCAUGHT_EXCEPTION] = "wasm exception",
-        [WASM_RT_TRAP_EXHAUSTION] = "Maximum call stack size exceeded",
     };
     return messages[why];
 }

@@ -108,7 +108,6 @@ static struct text place(uint32_t *next, const uint8_t *bytes, size_t length) {
 
 static uint32_t parse(uint32_t record, struct text address, struct text port, struct text name) {
     instance = fresh;
-    wasm_rt_call_stack_depth = 0;
     return w2c_core_address_parse(&instance, record, address.at, address.length, port.at,
                                   port.length, name.at, name.length);
 }

@@ -267,7 +267,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint32_t at = flags & AT_END ? PAGE - length : answers;
     lend(at, length);
     memcpy(memory + at, answer, length);
-    wasm_rt_call_stack_depth = 0;
 
     const uint32_t slot = slots[WHOLE];
     const uint32_t all = begin(port);

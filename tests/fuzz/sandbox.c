@@ -10,8 +10,6 @@
 
 uint8_t memory[PAGE] __attribute__((aligned(4096)));
 bool explaining;
-uint32_t wasm_rt_call_stack_depth;
-
 /** Runs before libFuzzer does anything. */
 __attribute__((constructor)) static void look_at_environment(void) {
     explaining = getenv("FUZZ_EXPLAIN") != NULL;
