@@ -238,7 +238,7 @@ function parseTarget(): Code {
 /** Begins targetText with the path of a file in the runtime directory of the service that is asked. */
 function putSocketOf(path: usize): void {
   targetLength = 0;
-  put(changetype<usize>("unix"));
+  put(changetype<usize>("unix/"));
   if (serviceOf(row) >= OF_USER) putBytes(runtimeDirectory.at, runtimeDirectory.length);
   else put(changetype<usize>("/run"));
   put(path);
