@@ -31,8 +31,6 @@ export function lookup_begin(slot: usize, service: u32, name: usize, length: usi
     lookup.end(slot, Code.BadName);
   } else if (isMachined) {
     machined.begin(slot);
-  } else {
-    libvirt.begin(slot);
   }
   return lookup.codeOf(slot);
 }
@@ -61,14 +59,18 @@ export function lookup_request(slot: usize, request: usize): u32 {
  */
 export function lookup_receive(slot: usize, at: usize, length: u32): u32 {
   if (!isOpen(slot) || !inMemory(at, length)) return 0;
-  const before = lookup.offsetOf(slot);
   const isMachined = lookup.serviceOf(slot) == Service.Machined;
-  for (let i: u32 = 0; i < length && isOpen(slot) && !lookup.asks(slot); i++) {
-    const byte = <u32>load<u8>(at + i);
+  let consumed: u32 = 0;
+  while (consumed < length && lookup.codeOf(slot) == Code.NeedMore && !lookup.asks(slot)) {
+    const byte = <u32>load<u8>(at + consumed);
     if (isMachined) machined.receive(slot, byte);
     else libvirt.receive(slot, byte);
+    const code = lookup.codeOf(slot);
+    if (code == Code.BadReply || code == Code.ReplyTooLong) break;
+    lookup.setOffset(slot, lookup.offsetOf(slot) + 1);
+    consumed++;
   }
-  return lookup.offsetOf(slot) - before;
+  return consumed;
 }
 
 /** Event: the service has closed the connection. */

@@ -11,7 +11,36 @@
 //   `step` takes a byte and returns an event, at most one. A number has no end of its own: the event
 //   Number comes with the first byte behind it, which is not consumed; the caller gives it again.
 //   The text of a key, a string (decoded) or a number (as written) is in the record until the next
-//   text begins.
+//   value or key begins. A surrogate that is alone is wrong at the last digit of its escape.
+//
+//   state             | byte                   | next                 | event
+//   ------------------+------------------------+----------------------+--------------------------
+//   Start             | `{`                    | FirstKey             | ObjectBegin
+//   FirstKey, Key     | `"`                    | String               |
+//   Colon             | `:`                    | Value                |
+//   Value, FirstValue | `{`, `[`               | FirstKey, FirstValue | ObjectBegin, ArrayBegin
+//                     | `"`                    | String               |
+//                     | `-`, `0`, `1` to `9`   | Minus, Zero, Integer |
+//                     | `t`, `f`, `n`          | Literal              |
+//   Next              | `,`                    | Key, or Value        |
+//   Next, FirstKey    | `}` of an object       | Next, or Complete    | ContainerEnd
+//   Next, FirstValue  | `]` of an array        | Next                 | ContainerEnd
+//   String            | `"`                    | Colon, or Next       | Key, or String
+//                     | `\`                    | Escape               |
+//   Escape            | one of `"\/bfnrt`      | String               |
+//                     | `u`                    | Hex                  |
+//   Hex               | the fourth digit       | String, or Pair      |
+//   Pair, PairU       | `\`, `u`               | PairU, Hex           |
+//   Literal           | the last letter        | Next                 | True, False or Null
+//   Minus             | `0`, `1` to `9`        | Zero, Integer        |
+//   Zero, Integer     | `.`                    | Point                |
+//   Point             | a digit                | Fraction             |
+//   Zero to Fraction  | `e`, `E`               | Exponent             |
+//   Exponent          | `+`, `-`               | Sign                 |
+//   Exponent, Sign    | a digit                | Power                |
+//   Zero to Power     | one that ends a number | Next                 | Number
+//   Letters, digits and characters that continue a state leave it; so does white space in Start to
+//   Next, and in Complete. Every other byte is Wrong.
 //
 // The record, little-endian:
 //

@@ -12,27 +12,39 @@
 //   24  u32  status     0 OK, 1 error
 //   28       the payload
 //
+// Rules
+// 1. One call at a time: a reply to another call is wrong, because the daemon was not asked. Events are
+//    skipped.
+// 2. A message has at most MESSAGE_MAX bytes. A length in it that is above what is left is wrong at the
+//    last byte of that length.
+// 3. A payload ends where its last field does. Only of an error the rest is skipped, after its message.
+// 4. A domain that is off has no CID, whatever its XML says: the CID may be another machine's now.
+//
 // Theory of operation
-//   One call at a time, in the order of State. A domain is looked up by name, then by UUID and by ID
-//   if the name has the form of one. The replies are read as a sequence of fields: `field` counts
-//   them, `left` the bytes that the payload still has, and `skip` those of a text and its padding.
+//   A domain is looked up by name, then by UUID and by ID if the name has the form of one, as
+//   libvirt-ssh-proxy does. `part` says what the next byte belongs to: words of the header, then words
+//   and runs (texts with their padding, UUIDs) of the payload. `field` counts them, `left` is what the
+//   message still has, and `run` what the run still has.
 //
 //   state       | call                  | reply            | next
 //   ------------+-----------------------+------------------+------------------------------------
 //   Open        | CONNECT_OPEN          | empty            | ByName
-//               |                       | error RPC        | List, unless it was authenticated
+//               |                       | error RPC        | List, once
 //   List        | AUTH_LIST             | array of i32     | Polkit if it has 2, else ServiceError
 //   Polkit      | AUTH_POLKIT           | i32              | Open
 //               |                       | error            | LookupDenied
-//   ByName      | DOMAIN_LOOKUP_BY_NAME | domain           | Xml
+//   ByName      | DOMAIN_LOOKUP_BY_NAME | domain           | Xml; DomainOff if its ID is -1
 //               |                       | error NO_DOMAIN  | ByUuid, ById, or NoSuchDomain
-//   ByUuid      | DOMAIN_LOOKUP_BY_UUID | domain           | Xml
-//   ById        | DOMAIN_LOOKUP_BY_ID   | domain           | Xml
-//   Xml         | DOMAIN_GET_XML_DESC   | string           | Done with a CID; DomainOff if the domain's
-//               |                       |                  | ID was -1; NoVsock or NoCidYet at its end
+//   ByUuid      | DOMAIN_LOOKUP_BY_UUID | as ByName        | as ByName
+//   ById        | DOMAIN_LOOKUP_BY_ID   | as ByName        | as ByName
+//   Xml         | DOMAIN_GET_XML_DESC   | string           | Done at the CID; NoCidYet or NoVsockDevice
+//               |                       |                  | at the end of the document
+//   any         |                       | OPERATION_DENIED,| LookupDenied
+//               |                       | AUTH_FAILED or   |
+//               |                       | ACCESS_DENIED    |
+//               |                       | any other error  | ServiceError
 //
-//   Each other error is ServiceError, with the daemon's message. Events are skipped. A reply to
-//   another call is BadReply, since only one call is open.
+//   The text is the message of the last error.
 //
 // The fields of the slot, from OF_SERVICE_FIELDS on:
 //
@@ -43,9 +55,9 @@
 //    4  u8   padding   how many bytes follow the run
 //    5  u8   failed    whether the reply is an error
 //    6  u8   event     whether the message is an event
-//    7  u8   polkit    whether AUTH_LIST had polkit; then whether AUTH_POLKIT was called
+//    7  u8   polkit    whether AUTH_LIST had polkit
 //    8  u32  word      the word that is being read
-//   12  u32  left      bytes left of the message
+//   12  u32  left      bytes left of the message, from the payload on
 //   16  u32  run       bytes left of a text or UUID
 //   20  u32  serial    of the call
 //   24  u32  error     the code of an error
@@ -66,11 +78,9 @@ import {
   found,
   nameLengthOf,
   nameOf,
-  offsetOf,
   serviceOf,
   setAsks,
   setCid,
-  setOffset,
 } from "./lookup";
 import { Found, cidOf, hasVsock, step } from "./xml";
 
@@ -114,8 +124,8 @@ const OF_XML: usize = OF_SERVICE_FIELDS + 48;
 const PROGRAM: u32 = 0x20008086;
 const VERSION: u32 = 1;
 const HEADER_SIZE: u32 = 28;
-/** The longest message: VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX, a string of 4 MiB, and its header. */
-const MESSAGE_MAX: u32 = 4194304 + 64;
+/** The longest message: a string of REMOTE_STRING_MAX bytes, its length and the header. */
+const MESSAGE_MAX: u32 = HEADER_SIZE + 4 + 4194304;
 const TYPE_REPLY: u32 = 1;
 const TYPE_EVENT: u32 = 2;
 const STATUS_ERROR: u32 = 1;
@@ -124,7 +134,7 @@ const READ_ONLY: u32 = 1;
 const NOT_RUNNING: u32 = 0xffff_ffff;
 const UUID_SIZE: u32 = 16;
 
-/** Error codes of libvirt's virterror.h. */
+/** Codes of libvirt's virterror.h, without their VIR_ERR_. They do not change. */
 const OPERATION_DENIED: u32 = 29;
 const RPC: u32 = 39;
 const NO_DOMAIN: u32 = 42;
@@ -133,11 +143,6 @@ const ACCESS_DENIED: u32 = 88;
 
 /** The longest request, of DOMAIN_GET_XML_DESC: a name of 250 bytes, padded, UUID, ID and flags. */
 export const REQUEST_MAX: u32 = HEADER_SIZE + 4 + 252 + UUID_SIZE + 4 + 4;
-
-/** Prepares the slot for the first call. */
-export function begin(slot: usize): void {
-  call(slot, State.Open);
-}
 
 /** The next call is that of `state`. */
 function call(slot: usize, state: State): void {
@@ -221,7 +226,7 @@ function putUuid(slot: usize, at: usize): usize {
   return at + UUID_SIZE;
 }
 
-/** Consumes one byte of a reply if it is allowed there. */
+/** Reads one byte of a reply. */
 export function receive(slot: usize, byte: u32): void {
   const part: Part = load<u8>(slot, OF_PART);
   if (part != Part.Header) store<u32>(slot, load<u32>(slot, OF_LEFT) - 1, OF_LEFT);
@@ -243,7 +248,6 @@ export function receive(slot: usize, byte: u32): void {
   if (codeOf(slot) == Code.NeedMore && load<u8>(slot, OF_PART) != Part.Header) {
     if (load<u32>(slot, OF_LEFT) == 0) endOfMessage(slot);
   }
-  if (codeOf(slot) != Code.BadReply) setOffset(slot, offsetOf(slot) + 1);
 }
 
 function wordByte(slot: usize, byte: u32, part: Part): void {
@@ -271,7 +275,7 @@ function headerWord(slot: usize, field: u32, value: u32): bool {
     case 2:
       return value == VERSION;
     case 3:
-      // Only an event has another one, and its type comes next.
+      // Only an event may have another one. Its type comes next.
       store<u8>(slot, <u8>(value != procedureOf(load<u8>(slot, OF_STATE))), OF_EVENT);
       return true;
     case 4:
@@ -314,12 +318,12 @@ function payloadWord(slot: usize, field: u32, value: u32): bool {
 
 /** Of an error: its code, its domain, and the message, which may be absent. */
 function errorWord(slot: usize, field: u32, value: u32): bool {
-  if (field == 0) store<u32>(slot, value, OF_ERROR);
-  if (field < 2) return true;
-  if (field == 3) {
+  if (field == 0) {
+    store<u32>(slot, value, OF_ERROR);
     clearText(slot);
-    return beginRun(slot, value);
   }
+  if (field < 2) return true;
+  if (field == 3) return beginRun(slot, value);
   if (value == 0) store<u8>(slot, <u8>Part.Rest, OF_PART);
   return value <= 1;
 }

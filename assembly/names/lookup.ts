@@ -5,25 +5,43 @@
 // 1. No I/O and no time here. The host connects to the service's socket, and reports events (bytes,
 //    end of file, a passed deadline) until the code is not NeedMore.
 // 2. All state of a look-up is in its slot, LOOKUP_SIZE bytes of the caller's, whatever the service
-//    sends. No reply is kept: each byte is read once.
-// 3. No byte behind the end of a reply is consumed.
+//    sends. No reply is kept: each byte is read once. Nothing is allocated.
+// 3. No byte after the end of a reply is consumed, and none that is wrong.
 // 4. After the end of a look-up, later events change nothing and consume nothing.
-// 5. What a service sends is not trusted: a reply has at most REPLY_MAX bytes, and every length in it is
-//    checked against what is left.
+// 5. What a service sends is not trusted: a reply has a greatest length, and every length in it is
+//    checked against what is left. The text may hold any bytes: the host escapes it before it prints
+//    it.
+//
+// Theory of operation
+//   A look-up is a sequence of a request and its reply: one with machined, up to seven with libvirt.
+//   machined.ts and libvirt.ts say which request comes next, and what a reply leads to.
+//
+//   code     | asks | event                 | next
+//   ---------+------+-----------------------+----------------------------------------------------
+//            |      | begin                 | NeedMore, asks; or BadName
+//   NeedMore | yes  | the request was taken | NeedMore, does not ask
+//   NeedMore | no   | a byte of a reply     | NeedMore; after the last one NeedMore, asks; or Done, or
+//            |      |                       | the reason of the failure
+//            |      | a wrong byte          | BadReply; ReplyTooLong
+//   NeedMore | any  | end of file           | EndWithinReply
+//            |      | deadline              | LookupTimeout
+//   Every other pair leaves the slot as it is.
 //
 // The slot, little-endian:
 //
 //     0  u8   service     Service
 //     1  u8   asks        whether a request is to be sent
 //     2  u16  code
-//     4  u32  offset      bytes consumed, of all replies; the offset of the wrong byte after BadReply
+//     4  u32  offset      bytes consumed, of all replies; so the offset of the wrong byte after BadReply
+//                         and ReplyTooLong, and that in the name after BadName
 //     8  u32  cid         the result, if it is one
-//    12  u8   target      Target: what the result is
+//    12  u8   target      Target: what the result is. Valid after Done
 //    14  u16  nameLength
 //    16  u16  textLength
 //    20  u8[] name        NAME_MAX bytes
-//   276  u8[] text        TEXT_MAX bytes: the address that machined has, or the service's own error
-//   532  ...              of the service's file
+//   276  u8[] text        TEXT_MAX bytes: the address that machined has, the class or service that has no
+//                         known way in, or the service's own error
+//   532       the fields of the service's file
 
 import { Code } from "../codes";
 
@@ -95,8 +113,12 @@ export function end(slot: usize, code: Code): void {
 
 /** Ends the look-up with a result. */
 export function found(slot: usize, target: Target): void {
-  store<u8>(slot, <u8>target, OF_TARGET);
+  setTarget(slot, target);
   end(slot, Code.Done);
+}
+
+export function setTarget(slot: usize, target: Target): void {
+  store<u8>(slot, <u8>target, OF_TARGET);
 }
 
 export function offsetOf(slot: usize): u32 {
@@ -135,7 +157,7 @@ export function textLengthOf(slot: usize): u32 {
   return load<u16>(slot, OF_TEXT_LENGTH);
 }
 
-/** Appends a byte to the text; what is behind TEXT_MAX is cut. */
+/** Appends a byte to the text, up to TEXT_MAX bytes. */
 export function appendText(slot: usize, byte: u32): void {
   const length = textLengthOf(slot);
   if (length == TEXT_MAX) return;

@@ -1,6 +1,12 @@
 // systemd-machined's io.systemd.Machine.List by varlink (https://varlink.org/Protocol): a request
 // and a reply, each a JSON object with a NUL after it.
 //
+// Rules
+// 1. The reply has at most REPLY_MAX bytes. It ends with the NUL.
+// 2. A member that is kept may be there once, with a value of its type. A null is the same as no member.
+//    What is not kept is skipped, whatever it is.
+// 3. An error reply is an error, whatever its parameters are.
+//
 // Theory of operation
 //   json.ts reads the reply. Two fields say where in it the reader is: `member`, the member of the
 //   outer object, and `field`, the member of `parameters`. What is in neither is skipped.
@@ -15,8 +21,8 @@
 //     vSockCid  | number, 0 to 2^32 - 1    | the CID; 2^32 - 1 (VMADDR_CID_ANY) is none
 //     sshAddress| string                   | the text
 //     errno     | number                   | the number, of a Linux errno
-//   A null is the same as no member. A second member of the same name is an error, as is any other
-//   value. The machine is reached by the first of these that it has:
+//   A value that is not allowed is wrong at its end, a number at the byte after it, and a member that is
+//   missing at the NUL. The machine is reached by the first of these that it has:
 //
 //   class       | service        | has        | result
 //   ------------+----------------+------------+-----------------------------------
@@ -25,14 +31,24 @@
 //   any         | any            | sshAddress | Target.Address
 //   vm          | libvirt-qemu   |            | code UseLibvirt
 //   vm          | any            |            | code NoCid
-//   any other   | any            |            | code UnknownClass
+//   any other   | any            |            | code UnknownClass; the text is the class if it is not in
+//               |                |            | CLASSES, else the service
+//
+//   error                                                        | result
+//   -------------------------------------------------------------+-------------------
+//   NoSuchMachine                                                | code NoSuchMachine
+//   PermissionDenied, InteractiveAuthenticationRequired, System  |
+//   with errno EPERM or EACCES                                   | code LookupDenied
+//   any other                                                    | code ServiceError
 //
 // The fields of the slot, from OF_SERVICE_FIELDS on:
 //
 //    0  u8   member
 //    1  u8   field
 //    2  u16  seen     bits: 1 << member for those of the outer object, 16 << field for the others
-//    4  u8   class, 5 u8 service, 6 u8 error   1 + the index in the table; 0 for none, 255 for another
+//    4  u8   class    1 + the index in the table; 0 for none, OTHER for another. The same are
+//    5  u8   service
+//    6  u8   error
 //    8  u32  errno
 //   12  u8[] the JSON reader's record
 
@@ -52,8 +68,8 @@ import {
   nameOf,
   offsetOf,
   setCid,
-  setOffset,
-  textLengthOf,
+  setTarget,
+  targetOf,
 } from "./lookup";
 
 const REQUEST = '{"method":"io.systemd.Machine.List","parameters":{"name":"';
@@ -106,6 +122,9 @@ const enum Failure {
 const EPERM: u32 = 1;
 const EACCES: u32 = 13;
 
+/** A word that is not in its table. */
+const OTHER: u32 = 255;
+
 /** VMADDR_CID_ANY: no CID. */
 const CID_ANY: u32 = 0xffff_ffff;
 
@@ -138,24 +157,18 @@ function put(at: usize, text: usize): usize {
   return at;
 }
 
-/** Consumes one byte of the reply if it is allowed there. */
+/** Reads one byte of the reply. */
 export function receive(slot: usize, byte: u32): void {
-  const offset = offsetOf(slot);
-  if (offset == REPLY_MAX) return end(slot, Code.ReplyTooLong);
+  if (offsetOf(slot) == REPLY_MAX) return end(slot, Code.ReplyTooLong);
   const json = slot + OF_JSON;
-  if (byte == 0) {
-    if (!isComplete(json)) return end(slot, Code.BadReply);
-    finish(slot);
-  } else {
-    let event = step(json, byte);
-    if (event == Event.Number) {
-      scalar(slot, json, event);
-      if (codeOf(slot) == Code.NeedMore) event = step(json, byte);
-    }
-    handle(slot, json, event);
+  if (byte == 0) return isComplete(json) ? finish(slot) : end(slot, Code.BadReply);
+  let event = step(json, byte);
+  if (event == Event.Number) {
+    scalar(slot, json, event);
     if (codeOf(slot) != Code.NeedMore) return;
+    event = step(json, byte);
   }
-  setOffset(slot, offset + 1);
+  handle(slot, json, event);
 }
 
 function handle(slot: usize, json: usize, event: Event): void {
@@ -225,16 +238,27 @@ function scalar(slot: usize, json: usize, event: Event): void {
     return;
   }
   if (!isString) return end(slot, Code.BadReply);
-  if (field == Field.Class) classify(slot, json, OF_CLASS, CLASSES);
-  else if (field == Field.Service) classify(slot, json, OF_MANAGER, SERVICES);
-  else if (lengthOf(json) > TEXT_MAX) end(slot, Code.BadReply);
-  else if (load<u8>(slot, OF_FAILURE) == 0) keepText(slot, json);
+  let tells = true;
+  if (field == Field.Address) {
+    if (lengthOf(json) > TEXT_MAX) return end(slot, Code.BadReply);
+  } else {
+    tells = targetOf(slot) != Target.Address;
+    if (field == Field.Class) {
+      tells &= classify(slot, json, OF_CLASS, CLASSES);
+    } else {
+      tells &= classify(slot, json, OF_MANAGER, SERVICES) && load<u8>(slot, OF_CLASS) != OTHER;
+    }
+  }
+  if (!tells || load<u8>(slot, OF_FAILURE) != 0) return;
+  keepText(slot, json);
+  if (field == Field.Address && lengthOf(json) > 0) setTarget(slot, Target.Address);
 }
 
-/** Keeps which of `words` the text is, from 1 on; 255 for another. */
-function classify(slot: usize, json: usize, where: usize, words: string): void {
+/** Keeps which of `words` the text is, from 1 on; returns whether it is OTHER. */
+function classify(slot: usize, json: usize, where: usize, words: string): bool {
   const index = indexOf(words, textOf(json), lengthOf(json));
-  store<u8>(slot + where, <u8>(index < 0 ? 255 : index + 1));
+  store<u8>(slot + where, <u8>(index < 0 ? OTHER : index + 1));
+  return index < 0;
 }
 
 /** Keeps the text, cut at TEXT_MAX. */
@@ -253,7 +277,7 @@ function finish(slot: usize): void {
   if (kind == Class.None) return end(slot, Code.BadReply);
   if (kind == Class.Vm && cidOf(slot) != CID_ANY) return found(slot, Target.Cid);
   if (kind == Class.Container && manager == Manager.Nspawn) return found(slot, Target.Container);
-  if (textLengthOf(slot) > 0) return found(slot, Target.Address);
+  if (targetOf(slot) == Target.Address) return end(slot, Code.Done);
   if (kind != Class.Vm) return end(slot, Code.UnknownClass);
   end(slot, manager == Manager.LibvirtQemu ? Code.UseLibvirt : Code.NoCid);
 }

@@ -3,16 +3,43 @@
 //
 // Rules
 // 1. The scanner stops at the match: nothing behind it is read.
-// 2. Comments, CDATA sections, processing instructions and text are skipped. A document type
-//    declaration, which could define entities, is an error: libvirt writes none.
+// 2. Comments, CDATA sections, processing instructions, text and the values of other attributes are
+//    skipped. A document type declaration, which could define entities, is wrong: libvirt writes none.
+//    No entity is resolved: one in the address is wrong.
 // 3. Elements are counted, not remembered, so the depth is not limited. The name of an end tag is
 //    not compared: the document is libvirt's own, and what is nested wrongly cannot match.
-// 4. All state is in XML_SIZE bytes of the caller's, which are zero at the start.
+// 4. What is not well-formed is wrong only where a parser could read another structure from it: a `<`
+//    in a tag, a value without quotes, `--` in a comment, anything but `domain` as the root.
+// 5. All state is in XML_SIZE bytes of the caller's, which are zero at the start.
 //
 // Theory of operation
 //   `matched` counts the open elements, from the root on, that are those of the path. A new element
 //   can match only if all elements that are open have matched; when one of them closes, its match
 //   ends. In the tag of the fourth, `cid`, the attribute is compared.
+//
+//   state             | byte                    | next              | result
+//   ------------------+-------------------------+-------------------+-------------------------------
+//   Content           | `<`                     | Open              |
+//   Open              | one of a name           | Name              |
+//                     | `/`, in the root        | EndName           |
+//                     | `!`, `?`                | Bang, Instruction |
+//   Name              | none of a name          | as in Tag         | Wrong for a root but `domain`
+//   Tag               | one of a name           | Attribute         |
+//   Tag, AfterValue   | white space             | Tag               |
+//                     | `>`, `/`                | Content, Slash    |
+//   Attribute, Equals | white space             | Equals            |
+//                     | `=`                     | Quote             |
+//   Quote             | `"`, `'`                | Value             |
+//   Value             | the same quote          | AfterValue        | Cid at the end of the address
+//   Slash, EndName    | `>`                     | Content           | End if the root has ended
+//   Bang              | `-`; `[`, in the root   | BangDash, CdataName |
+//   BangDash          | `-`                     | Comment           |
+//   CdataName         | the last one of `CDATA[` | Cdata            |
+//   Comment, Cdata,   | the last one of `-->`,  | Content           |
+//   Instruction       | `]]>`, `?>`             |                   |
+//   Bytes of a name, a value and what is skipped leave the state; so do text and white space in the
+//   root, and white space before it. Every other byte is Wrong, and in the address each that is not a
+//   digit of a number from CID_MIN to CID_MAX.
 //
 // The record, little-endian:
 //
@@ -111,8 +138,7 @@ export function step(xml: usize, byte: u32): Found {
       return openByte(xml, byte);
     case State.Name:
       if (isNameByte(byte)) return compare(xml, byte);
-      beginElement(xml);
-      return tagByte(xml, byte, true);
+      return beginElement(xml) ? tagByte(xml, byte, true) : Found.Wrong;
     case State.Tag:
       return tagByte(xml, byte, true);
     case State.AfterValue:
@@ -218,13 +244,15 @@ function isSame(xml: usize): bool {
   return load<u8>(xml, OF_SAME) != 0 && load<u8>(wanted(xml) + load<u8>(xml, OF_PLACE)) == 0;
 }
 
-function beginElement(xml: usize): void {
+/** @returns whether the root is `domain` */
+function beginElement(xml: usize): bool {
   const depth = load<u32>(xml, OF_DEPTH) + 1;
   if (isSame(xml)) {
     store<u8>(xml, <u8>depth, OF_MATCHED);
     if (depth == VSOCK) store<u8>(xml, 1, OF_IS_VSOCK);
   }
   store<u32>(xml, depth, OF_DEPTH);
+  return load<u8>(xml, OF_MATCHED) > 0;
 }
 
 function endElement(xml: usize): Found {
