@@ -60,12 +60,11 @@ export default tseslint.config(
     },
   },
   {
-    // Look-ups depend on the core and the same numbers.
     files: ["assembly/names/**/*.ts"],
     rules: {
       "no-restricted-imports": [
         "error",
-        { patterns: [{ regex: "^(?!\\./|\\.\\./codes$|\\.\\./core/)" }] },
+        { patterns: [{ regex: "^(?!\\./|\\.\\./codes$|\\.\\./core/(bytes|name)$)" }] },
       ],
     },
   },

@@ -1,4 +1,4 @@
-// Builds everything into dist/: core.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types, and
+// Builds everything into dist/: core.wasm, names.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types, and
 // the standalone host, ssh-vsock-proxy, with the C that wasm2c generates from proxy.wasm.
 
 import { build } from "esbuild";
@@ -24,7 +24,7 @@ function node(script, ...args) {
 /**
  * Compiles a module.
  *
- * @param {"core" | "proxy"} name
+ * @param {"core" | "names" | "proxy"} name
  */
 function wasm(name) {
   // asc looks for a transform that asconfig.json names in node_modules only, so it is named here.
@@ -41,6 +41,7 @@ function wasm(name) {
 rmSync(path.join(root, "dist"), { recursive: true, force: true });
 mkdirSync(path.join(root, "dist"));
 wasm("core");
+wasm("names");
 wasm("proxy");
 node("scripts/build-addon.mjs");
 mkdirSync(path.join(root, "dist/standalone"));

@@ -68,19 +68,24 @@ function imported(module: Uint8Array): { module: string; name: string; parameter
   return [];
 }
 
-describe("core.wasm", () => {
-  const core = new WebAssembly.Module(bytes("core.wasm"));
-  it("imports nothing", () => {
-    assert.deepEqual(WebAssembly.Module.imports(core), []);
+for (const [file, limit] of [
+  ["core.wasm", 4],
+  ["names.wasm", 8],
+] as const) {
+  describe(file, () => {
+    const module = new WebAssembly.Module(bytes(file));
+    it("imports nothing", () => {
+      assert.deepEqual(WebAssembly.Module.imports(module), []);
+    });
+    it("exports the names in docs/abi.md", () => {
+      const names = WebAssembly.Module.exports(module).map(({ name }) => name);
+      assert.deepEqual(names.sort(), [...documented(file).keys()].sort());
+    });
+    it(`has at most ${limit} KiB`, () => {
+      assert.ok(bytes(file).length <= limit * 1024, `${bytes(file).length} bytes`);
+    });
   });
-  it("exports the names in docs/abi.md", () => {
-    const names = WebAssembly.Module.exports(core).map(({ name }) => name);
-    assert.deepEqual(names.sort(), [...documented("core.wasm").keys()].sort());
-  });
-  it("has at most 4 KiB", () => {
-    assert.ok(bytes("core.wasm").length <= 4096, `${bytes("core.wasm").length} bytes`);
-  });
-});
+}
 
 describe("proxy.wasm", () => {
   const proxy = new WebAssembly.Module(bytes("proxy.wasm"));

@@ -112,8 +112,8 @@ describe("the build", { timeout: 600_000 }, () => {
     if (!differs) rmSync(top, { recursive: true });
   });
 
-  it("makes both modules", (t) => {
-    for (const file of ["core.wasm", "proxy.wasm"]) {
+  it("makes the modules", (t) => {
+    for (const file of ["core.wasm", "names.wasm", "proxy.wasm"]) {
       assert.ok(checkout.has(file), `dist/${file} is missing`);
       t.diagnostic(`${checkout.get(file)} ${file}`);
     }
