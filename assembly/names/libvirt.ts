@@ -30,7 +30,8 @@
 //   ------------+-----------------------+------------------+------------------------------------
 //   Open        | CONNECT_OPEN          | empty            | ByName
 //               |                       | error RPC        | List, once
-//   List        | AUTH_LIST             | array of i32     | Polkit if it has 2, else ServiceError
+//   List        | AUTH_LIST             | array of i32     | Polkit if it has polkit; Open if it has none,
+//               |                       |                  | as for root; else ServiceError
 //   Polkit      | AUTH_POLKIT           | i32              | Open
 //               |                       | error            | LookupDenied
 //   ByName      | DOMAIN_LOOKUP_BY_NAME | domain           | Xml; DomainOff if its ID is -1
@@ -55,7 +56,7 @@
 //    4  u8   padding   how many bytes follow the run
 //    5  u8   failed    whether the reply is an error
 //    6  u8   event     whether the message is an event
-//    7  u8   polkit    whether AUTH_LIST had polkit
+//    7  u8   auth      bit n: AUTH_LIST had the type n
 //    8  u32  word      the word that is being read
 //   12  u32  left      bytes left of the message, from the payload on
 //   16  u32  run       bytes left of a text or UUID
@@ -111,7 +112,7 @@ const OF_READY: usize = OF_SERVICE_FIELDS + 3;
 const OF_PADDING: usize = OF_SERVICE_FIELDS + 4;
 const OF_FAILED: usize = OF_SERVICE_FIELDS + 5;
 const OF_EVENT: usize = OF_SERVICE_FIELDS + 6;
-const OF_POLKIT: usize = OF_SERVICE_FIELDS + 7;
+const OF_AUTH: usize = OF_SERVICE_FIELDS + 7;
 const OF_WORD: usize = OF_SERVICE_FIELDS + 8;
 const OF_LEFT: usize = OF_SERVICE_FIELDS + 12;
 const OF_RUN: usize = OF_SERVICE_FIELDS + 16;
@@ -129,7 +130,9 @@ const MESSAGE_MAX: u32 = HEADER_SIZE + 4 + 4194304;
 const TYPE_REPLY: u32 = 1;
 const TYPE_EVENT: u32 = 2;
 const STATUS_ERROR: u32 = 1;
-const AUTH_TYPE_POLKIT: u32 = 2;
+// Types of authentication.
+const AUTH_NONE: u32 = 0;
+const AUTH_POLKIT: u32 = 2;
 const READ_ONLY: u32 = 1;
 const NOT_RUNNING: u32 = 0xffff_ffff;
 const UUID_SIZE: u32 = 16;
@@ -298,7 +301,9 @@ function payloadWord(slot: usize, field: u32, value: u32): bool {
   switch (state) {
     case State.List:
       if (field == 0) return value <= 64 && value * 4 == left;
-      if (value == AUTH_TYPE_POLKIT) store<u8>(slot, 1, OF_POLKIT);
+      if (value <= AUTH_POLKIT) {
+        store<u8>(slot, load<u8>(slot, OF_AUTH) | ((<u8>1) << (<u8>value)), OF_AUTH);
+      }
       return true;
     case State.Polkit:
       return left == 0;
@@ -408,9 +413,12 @@ function endOfReply(slot: usize, state: State): void {
   switch (state) {
     case State.Open:
       return call(slot, State.ByName);
-    case State.List:
-      if (load<u8>(slot, OF_POLKIT) == 0) return end(slot, Code.ServiceError);
-      return call(slot, State.Polkit);
+    case State.List: {
+      const types: u32 = load<u8>(slot, OF_AUTH);
+      if (types >= 1 << AUTH_POLKIT) return call(slot, State.Polkit);
+      if ((types & (1 << AUTH_NONE)) == 0) return end(slot, Code.ServiceError);
+      return call(slot, State.Open);
+    }
     case State.Polkit:
       return call(slot, State.Open);
   }
@@ -419,7 +427,7 @@ function endOfReply(slot: usize, state: State): void {
 }
 
 function endOfError(slot: usize, state: State, error: u32): void {
-  if (state == State.Open && error == RPC && load<u8>(slot, OF_POLKIT) == 0) {
+  if (state == State.Open && error == RPC && load<u8>(slot, OF_AUTH) == 0) {
     return call(slot, State.List);
   }
   const looksUp = state >= State.ByName && state <= State.ById;
