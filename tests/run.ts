@@ -5,7 +5,8 @@
 //
 // Rules
 // - The folder is the list: every tests/*/*.test.ts runs, those of tests/e2e once for each host.
-//   PROXY_HOST=standalone, node or arm64 limits tests/e2e to that host.
+//   PROXY_HOST=standalone, node or arm64 limits tests/e2e to that host. Only tests/vm has to be named:
+//   it downloads a system.
 // - TEST_ALL=1 (npm run test:all) adds the AArch64 host, the files of `allOnly` and the short
 //   benchmark. The suites read it as well, and run their long form.
 // - Each file is a process of its own; as many run at once as there are processors. One file alone
@@ -58,10 +59,10 @@ const tools = [
 /** Several times what the longest file takes on two processors. */
 const FILE_LIMIT_MS = 30 * 60_000;
 
-function listJobs(): Job[] {
+function listJobs(names: readonly string[]): Job[] {
   const one = process.env["PROXY_HOST"];
   const hosts = one === undefined ? ["standalone", "node", ...(all ? ["arm64"] : [])] : [one];
-  return folders.flatMap((folder) =>
+  return (names.length === 0 ? folders : [...folders, "vm"]).flatMap((folder) =>
     readdirSync(path.join(root, "tests", folder))
       .filter((name) => name.endsWith(".test.ts"))
       .map((name) => `tests/${folder}/${name}`)
@@ -76,7 +77,7 @@ function listJobs(): Job[] {
 
 /** The jobs of the named files and folders. */
 function selectJobs(names: readonly string[]): Job[] {
-  const jobs = listJobs();
+  const jobs = listJobs(names);
   const selected = names.flatMap((name) => {
     const wanted = path.relative(root, path.resolve(name));
     const found = jobs.filter(({ file }) => file === wanted || file.startsWith(`${wanted}/`));
@@ -153,7 +154,7 @@ function line(suite: string, host: string, ...numbers: readonly string[]): strin
 
 async function main(names: readonly string[]): Promise<boolean> {
   const start = performance.now();
-  const jobs = names.length === 0 ? listJobs() : selectJobs(names);
+  const jobs = names.length === 0 ? listJobs([]) : selectJobs(names);
   ensureTools(tools);
   // Nothing stays of what the tests start, and no other user knows the names of its files.
   process.env["TMPDIR"] = makeFolder("proxy");
