@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 
 /** Translates a module to NAME.c and NAME.h in `folder`. */
-export function translate(wasm: string, name: "core" | "proxy", folder: string): void {
+export function translate(wasm: string, name: "core" | "names" | "proxy", folder: string): void {
   mkdirSync(folder, { recursive: true });
   const wasm2c = path.join(path.dirname(require.resolve("wabt/package.json")), "bin/wasm2c");
   const output = path.join(folder, `${name}.c`);

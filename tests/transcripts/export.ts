@@ -16,7 +16,7 @@ try {
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, `${JSON.stringify(transcripts, null, 1)}\n`);
   renameSync(draft, file);
-  const counts = (["address", "handshake", "command"] as const).map(
+  const counts = (["address", "handshake", "lookup", "command"] as const).map(
     (kind) => `${transcripts[kind].length} ${kind}`,
   );
   console.log(`${path.relative(root, file)}: ${counts.join(", ")}`);

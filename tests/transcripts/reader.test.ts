@@ -46,6 +46,20 @@ describe("the reader of transcripts", () => {
     ]);
   });
 
+  it("returns a look-up", () => {
+    const input = text("```lookup", "service: system", "name: a", "answer: \\[28]\\[0xffffffff]");
+    const outcome = text("```outcome", "consumed: 8", "cid: 3", "request: \\[0]", "```");
+    assert.deepEqual(readCases("lookup", "F", text("# A", input, "```", outcome)), [
+      {
+        ...{ file: "F", line: 1, title: "A", service: 2, name: "61", end: "silence" },
+        answer: "0000001cffffffff",
+        outcome: {
+          ...{ code: 0, codeName: "Done", consumed: 8, target: 1, cid: 3, request: "00000000" },
+        },
+      },
+    ]);
+  });
+
   it("returns a command", () => {
     const variables = ["environment: A=1", "environment: B="];
     const input = text("```command", "arguments: -v ''", ...variables, "stdout: pipe", "answer: x");
@@ -94,6 +108,7 @@ describe("the reader of transcripts", () => {
     ["a capital in an escape", withField("answer: \\x4B"), /^F:3: answer: not an escape/],
     ["a backslash at the end", withField("answer: \\"), /^F:3: answer: not an escape/],
     ["nothing to repeat", withField("answer: \\{2}"), /^F:3: answer: not an escape/],
+    ["a number without an end", withField("answer: \\[28"), /^F:3: answer: not an escape/],
     ["a number in hexadecimal", withField("port: 0x7"), /^F:3: port: not a number/],
     ["a port out of range", withField("port: 4294967296"), /^F:3: port: more than 4294967295/],
     ["an unknown word", withField("end: reset"), /^F:3: end: reset is not one of silence, eof/],

@@ -13,6 +13,7 @@ import { root } from "../support/proxy";
 export interface Transcripts {
   address: AddressCase[];
   handshake: HandshakeCase[];
+  lookup: LookupCase[];
   command: CommandCase[];
 }
 
@@ -63,6 +64,29 @@ export interface HandshakeOutcome {
   consumed: number;
   /** Only with Done. */
   number?: number;
+}
+
+export interface LookupCase extends Place {
+  /** Of names.wasm: 1 machined, 2 libvirt's qemu:///system, 3 its qemu:///session. */
+  service: number;
+  name: string;
+  /** The replies, one after the other. */
+  answer: string;
+  end: End;
+  outcome: LookupOutcome;
+}
+
+export interface LookupOutcome {
+  code: number;
+  codeName: string;
+  consumed: number;
+  /** Only with Done: 1 a CID, 2 an address, 3 a container. */
+  target?: number;
+  cid?: number;
+  /** With target 2, and with the codes of textCodes. */
+  text?: string;
+  /** The requests, one after the other, where the case has them. */
+  request?: string;
 }
 
 export type Stdout = "unix" | "pipe" | "closed" | "gone";
@@ -184,14 +208,21 @@ class Block {
 
 /** Resolves the escapes. */
 function decode(text: string): Buffer {
-  const token = /(?:\\\{([1-9][0-9]{0,5})\})?(?:\\([rnt0\\])|\\x([0-9a-f]{2})|([^\\]))/gy;
+  const token =
+    /(?:\\\{([1-9][0-9]{0,5})\})?(?:\\([rnt0\\])|\\x([0-9a-f]{2})|([^\\]))|\\\[(0x[0-9a-f]{1,8}|[0-9]{1,9})\]/gy;
   const escapes: Record<string, string> = { r: "\r", n: "\n", t: "\t", 0: "\0", "\\": "\\" };
   const parts: Buffer[] = [];
   let end = 0;
-  for (const [all, count = "1", letter, pair, plain = ""] of text.matchAll(token)) {
+  for (const [all, count = "1", letter, pair, plain = "", word] of text.matchAll(token)) {
     end += all.length;
-    const byte = pair === undefined ? Buffer.from(escapes[letter ?? ""] ?? plain) : pair;
-    parts.push(Buffer.alloc(Number(count), byte, "hex"));
+    if (word === undefined) {
+      const byte = pair === undefined ? Buffer.from(escapes[letter ?? ""] ?? plain) : pair;
+      parts.push(Buffer.alloc(Number(count), byte, "hex"));
+    } else {
+      const four = Buffer.alloc(4);
+      four.writeUInt32BE(Number(word));
+      parts.push(four);
+    }
   }
   if (end < text.length) throw new Error(`not an escape: ${text.slice(end, end + 8)}`);
   return Buffer.concat(parts);
@@ -272,6 +303,40 @@ function readHandshake(place: Place, input: Block, expected: Block): HandshakeCa
   };
 }
 
+// In the order of names.wasm, from 1 on.
+const services = ["machined", "system", "session"] as const;
+const targets = ["cid", "address", "container"] as const;
+
+/** The codes with which the slot has a text (docs/abi.md). */
+export const textCodes: readonly Code[] = [
+  ...[Code.NoSuchMachine, Code.NoSuchDomain, Code.UnknownClass],
+  ...[Code.ServiceError, Code.LookupDenied],
+];
+
+function readLookup(place: Place, input: Block, expected: Block): LookupCase {
+  const answer = input.bytes("answer", nothing);
+  const { code, codeName } = expected.code(Code.BadName, Code.LookupDenied);
+  const outcome: LookupOutcome = { code, codeName, consumed: 0 };
+  const most = code === Code.BadName ? undefined : answer.length;
+  outcome.consumed = expected.number("consumed", undefined, most);
+  if (code === Code.Done) {
+    const target = expected.word("target", targets, "cid");
+    outcome.target = 1 + targets.indexOf(target);
+    if (target === "cid") outcome.cid = expected.number("cid");
+    if (target === "address") outcome.text = hex(expected.bytes("text"));
+  }
+  if (textCodes.includes(code)) outcome.text = hex(expected.bytes("text"));
+  if (expected.has("request")) outcome.request = hex(expected.bytes("request"));
+  return {
+    ...place,
+    service: 1 + services.indexOf(input.word("service", services, "machined")),
+    name: hex(input.bytes("name")),
+    answer: hex(answer),
+    end: input.word("end", ends, "silence"),
+    outcome,
+  };
+}
+
 function readCommand(place: Place, input: Block, expected: Block): CommandCase {
   const optional = (name: string): string | null =>
     expected.has(name) ? hex(expected.bytes(name)) : null;
@@ -308,6 +373,7 @@ function readCommand(place: Place, input: Block, expected: Block): CommandCase {
 const readers = {
   address: readAddress,
   handshake: readHandshake,
+  lookup: readLookup,
   command: readCommand,
 } satisfies Record<Kind, unknown>;
 
@@ -365,6 +431,7 @@ export function readTranscripts(): Transcripts {
   return {
     address: readKind("address"),
     handshake: readKind("handshake"),
+    lookup: readKind("lookup"),
     command: readKind("command"),
   };
 }

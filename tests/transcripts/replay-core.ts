@@ -1,4 +1,4 @@
-// Runs replay-core.c: core.wasm as wasm2c translates it, with all transcripts of it.
+// Runs replay-core.c: core.wasm and names.wasm as wasm2c translates them, with all transcripts of them.
 
 import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { root } from "../support/proxy";
 import { translate } from "../support/wasm2c";
-import type { AddressCase, HandshakeCase, Transcripts } from "./reader";
+import type { AddressCase, HandshakeCase, LookupCase, Transcripts } from "./reader";
 
 const run = promisify(execFile);
 
@@ -17,13 +17,16 @@ interface CoreFailure {
   what: string;
 }
 
-/** Writes what replay-core.c includes to `folder`: core.wasm in C, and cases.h. */
-export function writeCases(folder: string, { address, handshake }: Transcripts): void {
+/** Writes what replay-core.c includes to `folder`: the modules in C, and cases.h. */
+export function writeCases(folder: string, { address, handshake, lookup }: Transcripts): void {
   mkdirSync(folder, { recursive: true });
-  translate(path.join(root, "dist/core.wasm"), "core", folder);
+  for (const name of ["core", "names"] as const) {
+    translate(path.join(root, `dist/${name}.wasm`), name, folder);
+  }
   const tables = [
     `static const struct address addresses[] = {${address.map(addressInC).join(",\n")}};\n`,
     `static const struct handshake handshakes[] = {${handshake.map(handshakeInC).join(",\n")}};\n`,
+    `static const struct lookup lookups[] = {${lookup.map(lookupInC).join(",\n")}};\n`,
   ];
   writeFileSync(path.join(folder, "cases.h"), tables.join("\n"));
 }
@@ -39,7 +42,8 @@ export async function replayCore(
   // wasm2c's output has unused labels.
   const flags = ["-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-O2", "-Wall", "-Wextra", "-Wno-unused"];
   const folders = [`-I${path.join(root, "native/standalone")}`, `-I${folder}`];
-  const sources = [path.join(__dirname, "replay-core.c"), path.join(folder, "core.c")];
+  const modules = ["core.c", "names.c"].map((name) => path.join(folder, name));
+  const sources = [path.join(__dirname, "replay-core.c"), ...modules];
   const compiler = process.env["CC"] ?? "cc";
   await run(compiler, [...flags, "-Werror", ...folders, "-o", program, ...sources]);
   const { stdout } = await run(program, [String(every)]);
@@ -73,5 +77,13 @@ function handshakeInC({ file, line, port, sent, answer, end, outcome }: Handshak
   const { request, code, consumed, number = 0 } = outcome;
   const texts = `${bytesInC(answer)}, ${bytesInC(request)}`;
   const numbers = [port, sent, code, consumed, number].join(", ");
+  return `{"${file}:${line}", ${texts}, ${numbers}, ${end === "eof"}}`;
+}
+
+function lookupInC({ file, line, service, name, answer, end, outcome }: LookupCase): string {
+  const { code, consumed, target, cid, text, request } = outcome;
+  const texts = [answer, name, request, text].map(bytesInC).join(", ");
+  const fields = [target, cid].map((field) => field ?? "NONE");
+  const numbers = [service, code, consumed, ...fields].join(", ");
   return `{"${file}:${line}", ${texts}, ${numbers}, ${end === "eof"}}`;
 }

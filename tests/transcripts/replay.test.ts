@@ -5,6 +5,8 @@
 //   -----------+-------------------------------+----------------------------------------------------
 //   core         address, handshake              14 bytes, the longest OK line (24 bytes)
 //   wasm2c       address, handshake              the same
+//   core         lookup                          none
+//   wasm2c       lookup                          the same
 //   simulated    address, handshake              8 bytes (14)
 //   standalone   address, handshake, command     5 bytes (8)
 //   node         address, handshake, command     none
@@ -12,12 +14,12 @@
 // With TEST_ALL=1 it is up to the number of bytes in brackets. Longer replies are sent whole, byte by
 // byte, and cut at each place into two; the last is on node with TEST_ALL=1 only.
 //
-// core is core.wasm in Node, wasm2c the same module translated to C, simulated is proxy.wasm with
+// core is core.wasm or names.wasm in Node, wasm2c the same modules translated to C, simulated is proxy.wasm with
 // simulated imports. standalone and node run the command between a fake ssh and a fake peer, which
 // sends a segment once the one before was taken (fake-peer.py).
 //
-// The core is given all segments, those after the end of a handshake too, then an end of file and a
-// deadline, none of which may change the result.
+// The core is given all segments, those after the end of a handshake or look-up too, then an end of
+// file and a deadline, none of which may change the result.
 //
 // Some cases have no command line: a NUL byte, port 4294967295 of a multiplexer. A unix socket takes a
 // request whole. No test connects to AF_VSOCK on this machine.
@@ -36,6 +38,8 @@ import type { Case, Target } from "../support/case";
 import { Peers } from "./fake-peer";
 import type { PeerOutcome } from "./fake-peer";
 import { messageOf } from "../support/messages";
+import { Names } from "../support/names";
+import type { LookupResult } from "../support/names";
 import { escapeBytes, exitOf, subjectOf } from "../support/oracle";
 import { checkOutcome } from "../support/outcome";
 import { all, root } from "../support/proxy";
@@ -43,7 +47,8 @@ import { makeFolder } from "../support/scratch";
 import { simulate } from "../simulated/world";
 import { replayCore } from "./replay-core";
 import { readTranscripts } from "./reader";
-import type { AddressCase, CommandCase, HandshakeCase, Transcripts } from "./reader";
+import { textCodes } from "./reader";
+import type { AddressCase, CommandCase, HandshakeCase, LookupCase, Transcripts } from "./reader";
 
 const folder = makeFolder("transcripts");
 
@@ -58,7 +63,7 @@ const transcripts = JSON.parse(readFileSync(json, "utf8")) as Transcripts;
 
 const [onlyBuild = "", onlyCase, onlySegments] = (process.env["REPLAY"] ?? "").split(" ");
 
-type AnyCase = AddressCase | HandshakeCase | CommandCase;
+type AnyCase = AddressCase | HandshakeCase | LookupCase | CommandCase;
 
 const unhex = (hex: string): Buffer => Buffer.from(hex, "hex");
 const lengthOf = (hex: string): number => hex.length / 2;
@@ -197,7 +202,7 @@ function complain(build: string, one: AnyCase, segments: string, what: string): 
   assert.fail(`${lines.join("\n")}\n`);
 }
 
-// ---- core.wasm
+// ---- core.wasm and names.wasm
 
 const REQUEST_MAX = 19;
 const OK_LINE_MAX = 14;
@@ -303,6 +308,21 @@ class Core {
   }
 }
 
+/** A look-up's result as a transcript has it. */
+function lookupResult(one: LookupCase, result: LookupResult): Result {
+  const { code, offset, target, cid, text, requests } = result;
+  const isDone = code === Code.Done;
+  return {
+    ...{ code, codeName: Code[code], consumed: offset },
+    ...(isDone ? { target } : {}),
+    ...(isDone && target === 1 ? { cid } : {}),
+    ...((isDone && target === 2) || textCodes.includes(code) ? { text: text.toString("hex") } : {}),
+    ...(one.outcome.request === undefined
+      ? {}
+      : { request: Buffer.concat(requests).toString("hex") }),
+  };
+}
+
 describeBuild("core", () => {
   const core = new Core(new Uint8Array(readFileSync(path.join(root, "dist/core.wasm"))));
   replayAll("core", {
@@ -314,6 +334,17 @@ describeBuild("core", () => {
     cuts: ({ answer }) => cutsOf(lengthOf(answer), EVERY_CUT),
     prepare: (one) => core.handshake(one),
   });
+  const names = new Names();
+  replayAll("core", {
+    cases: transcripts.lookup,
+    cuts: ({ answer }) => cutsOf(lengthOf(answer), 0),
+    prepare: (one) => {
+      const { service, end } = one;
+      const lookup = { service, name: unhex(one.name), end };
+      const answer = unhex(one.answer);
+      return (cut) => lookupResult(one, names.run(lookup, cutReply(answer, cut)));
+    },
+  });
 });
 
 describeBuild("wasm2c", () => {
@@ -322,7 +353,7 @@ describeBuild("wasm2c", () => {
     result = await replayCore(path.join(folder, "core"), transcripts, EVERY_CUT);
     replays["wasm2c"] = result.replays;
   });
-  for (const one of [...transcripts.address, ...transcripts.handshake]) {
+  for (const one of [...transcripts.address, ...transcripts.handshake, ...transcripts.lookup]) {
     if (onlyCase !== undefined && onlyCase !== placeOf(one)) continue;
     it(`${placeOf(one)}: ${one.title}`, () => {
       const failure = result.failures.find(({ place }) => place === placeOf(one));
@@ -572,11 +603,11 @@ describe("the JSON form", () => {
     assert.deepEqual(transcripts, readTranscripts());
   });
   it("has every case of every file", () => {
-    for (const kind of ["address", "handshake", "command"] as const) {
+    for (const kind of ["address", "handshake", "lookup", "command"] as const) {
       const at = path.join(root, "tests/transcripts", kind);
       const blocks = readdirSync(at)
         .map((file) => readFileSync(path.join(at, file), "latin1"))
-        .flatMap((page) => page.match(/^```(address|handshake|command)$/gm) ?? []);
+        .flatMap((page) => page.match(/^```(address|handshake|lookup|command)$/gm) ?? []);
       assert.equal(transcripts[kind].length, blocks.length, kind);
     }
   });
