@@ -144,8 +144,8 @@ const NO_DOMAIN: u32 = 42;
 const AUTH_FAILED: u32 = 45;
 const ACCESS_DENIED: u32 = 88;
 
-/** The longest request, of DOMAIN_GET_XML_DESC: a name of 250 bytes, padded, UUID, ID and flags. */
-export const REQUEST_MAX: u32 = HEADER_SIZE + 4 + 252 + UUID_SIZE + 4 + 4;
+/** Room for each request, of machined too, even with a name of 255 bytes, which no valid one has. */
+export const REQUEST_MAX: u32 = 320;
 
 /** The next call is that of `state`. */
 function call(slot: usize, state: State): void {
@@ -361,7 +361,7 @@ function runByte(slot: usize, byte: u32): void {
     }
     if (result == Found.Wrong) return end(slot, Code.BadReply);
   } else if (load<u8>(slot, OF_FIELD) == 2) {
-    store<u8>(slot + (UUID_SIZE - 1 - run), <u8>byte, OF_UUID);
+    store<u8>(slot + (~run & (UUID_SIZE - 1)), <u8>byte, OF_UUID);
   }
   if (run > 0) return;
   if (load<u8>(slot, OF_PADDING) > 0) store<u8>(slot, <u8>Part.Padding, OF_PART);

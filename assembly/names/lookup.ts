@@ -5,7 +5,8 @@
 // 1. No I/O and no time here. The host connects to the service's socket, and reports events (bytes,
 //    end of file, a passed deadline) until the code is not NeedMore.
 // 2. All state of a look-up is in its slot, LOOKUP_SIZE bytes of the caller's, whatever the service
-//    sends. No reply is kept: each byte is read once. Nothing is allocated.
+//    sends. No reply is kept: each byte is read once. Nothing is allocated. A slot may hold any bytes:
+//    no length or index of it leads out of the slot and the request.
 // 3. No byte after the end of a reply is consumed, and none that is wrong.
 // 4. After the end of a look-up, later events change nothing and consume nothing.
 // 5. What a service sends is not trusted: a reply has a greatest length, and every length in it is
@@ -36,9 +37,9 @@
 //                         and ReplyTooLong, and that in the name after BadName
 //     8  u32  cid         the result, if it is one
 //    12  u8   target      Target: what the result is. Valid after Done
-//    14  u16  nameLength
+//    14  u8   nameLength
 //    16  u16  textLength
-//    20  u8[] name        NAME_MAX bytes
+//    20  u8[] name        256 bytes
 //   276  u8[] text        TEXT_MAX bytes: the address that machined has, the class or service that has no
 //                         known way in, or the service's own error
 //   532       the fields of the service's file
@@ -75,15 +76,14 @@ const OF_TEXT: usize = 276;
 /** Where the fields of a service begin. */
 export const OF_SERVICE_FIELDS: usize = 532;
 
-export const NAME_MAX: usize = 256;
 export const TEXT_MAX: u32 = 256;
 export const LOOKUP_SIZE: usize = OF_SERVICE_FIELDS + 284;
 
-/** Prepares the slot, and copies the name: NAME_MAX bytes at most. */
+/** Prepares the slot, and copies the name: 255 bytes at most. */
 export function prepare(slot: usize, service: Service, name: usize, nameLength: usize): void {
   memory.fill(slot, 0, LOOKUP_SIZE);
   store<u8>(slot, <u8>service, OF_SERVICE);
-  store<u16>(slot, <u16>nameLength, OF_NAME_LENGTH);
+  store<u8>(slot, <u8>nameLength, OF_NAME_LENGTH);
   memory.copy(slot + OF_NAME, name, nameLength);
   store<u16>(slot, <u16>Code.NeedMore, OF_CODE);
   setAsks(slot, true);
@@ -146,7 +146,7 @@ export function nameOf(slot: usize): usize {
 }
 
 export function nameLengthOf(slot: usize): usize {
-  return load<u16>(slot, OF_NAME_LENGTH);
+  return load<u8>(slot, OF_NAME_LENGTH);
 }
 
 export function textOf(slot: usize): usize {
@@ -160,7 +160,7 @@ export function textLengthOf(slot: usize): u32 {
 /** Appends a byte to the text, up to TEXT_MAX bytes. */
 export function appendText(slot: usize, byte: u32): void {
   const length = textLengthOf(slot);
-  if (length == TEXT_MAX) return;
+  if (length >= TEXT_MAX) return;
   store<u8>(slot + length, <u8>byte, OF_TEXT);
   store<u16>(slot, <u16>(length + 1), OF_TEXT_LENGTH);
 }

@@ -74,8 +74,6 @@ import {
 
 const REQUEST = '{"method":"io.systemd.Machine.List","parameters":{"name":"';
 const REQUEST_END = '"}}';
-/** The longest request: the texts above, a name of 64 bytes and a NUL. */
-export const REQUEST_MAX: u32 = 57 + 64 + 3 + 1;
 /** The longest reply. Those of systemd 257 have less than 1 KiB. */
 const REPLY_MAX: u32 = 65536;
 
