@@ -232,8 +232,8 @@ function lookUp(deadline: u64): Result {
 function askService(deadline: u64): Result {
   let result = reach(deadline);
   if (result.code != Code.Done) return serviceFailure(result);
-  beginExchange();
-  explain(Code.Asked);
+  result = beginExchange(load<u32>(SOCKET), deadline);
+  if (result.code == Code.Done) explain(Code.Asked);
   while (result.code == Code.Done && lookup_code(lookupSlot) == Code.NeedMore) {
     const until = min(deadline, progressDue);
     result = exchange(load<u32>(SOCKET), until, deadline);

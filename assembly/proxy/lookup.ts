@@ -110,47 +110,45 @@ export function setService(index: usize): void {
   parseTarget();
 }
 
-/** The bytes of the service that were received, and that the look-up has not consumed. */
-let unread: usize = 0;
-let unreadEnd: usize = 0;
-
-/** Starts the exchange with the service that was connected to. */
-export function beginExchange(): void {
-  unread = unreadEnd;
+/** Starts the exchange with the service that was connected to, and sends it the first request. */
+export function beginExchange(socket: fd, deadline: u64): Result {
   const name = textOf(addressRecord);
   names.lookup_begin(lookupSlot, serviceOf(row) & ~OF_USER, name, textLengthOf(addressRecord));
+  return sendRequest(socket, deadline);
 }
 
 /**
- * Sends the request, or receives what there is of the reply.
+ * Receives what there is of the reply, and sends the next request once that is complete.
  *
  * @param socket the connection to the service
  * @param until when to return at the latest: the deadline or earlier
  * @param deadline when the look-up fails
  */
 export function exchange(socket: fd, until: u64, deadline: u64): Result {
-  const length = names.lookup_request(lookupSlot, lookupRequest);
-  if (length > 0) return sendRequest(socket, length, deadline);
-  if (unread < unreadEnd) {
-    unread += names.lookup_receive(lookupSlot, unread, <u32>(unreadEnd - unread));
-    return DONE;
-  }
   const waited = waitFor(socket, eventtype.FD_READ, until);
   const expired = waited == errno.TIMEDOUT;
   if (waited != errno.SUCCESS && !expired) return waitFailure(waited);
   const error = receive(socket, lookupBuffer, LOOKUP_BUFFER_SIZE, 0);
-  if (error == errno.AGAIN) {
-    if (expired && until == deadline) names.lookup_deadline(lookupSlot);
-    return DONE;
+  if (error == errno.SUCCESS) {
+    let at = lookupBuffer;
+    const end = at + transferred();
+    if (at == end) names.lookup_eof(lookupSlot);
+    while (at < end && names.lookup_code(lookupSlot) == Code.NeedMore) {
+      at += names.lookup_receive(lookupSlot, at, <u32>(end - at));
+      const result = sendRequest(socket, deadline);
+      if (result.code != Code.Done) return result;
+    }
+  } else if (error != errno.AGAIN) {
+    return lookupFailure(error, "sock_recv");
   }
-  if (error != errno.SUCCESS) return lookupFailure(error, "sock_recv");
-  if (transferred() == 0) names.lookup_eof(lookupSlot);
-  unread = lookupBuffer;
-  unreadEnd = unread + transferred();
+  // A service may send without an end.
+  if (expired && until == deadline) names.lookup_deadline(lookupSlot);
   return DONE;
 }
 
-function sendRequest(socket: fd, length: u32, deadline: u64): Result {
+/** Sends the request that is due, if one is. */
+function sendRequest(socket: fd, deadline: u64): Result {
+  const length = names.lookup_request(lookupSlot, lookupRequest);
   for (let sent: u32 = 0; sent < length; sent += transferred()) {
     const error = send(socket, lookupRequest + sent, length - sent, 0, deadline);
     if (error != errno.SUCCESS) return lookupFailure(error, "sock_send");
@@ -170,7 +168,7 @@ export function outcomeOf(row: usize): Code {
 }
 
 /** Which of several outcomes is told first; 0 for a failure after which no other service is asked. */
-function rankOf(code: Code): u32 {
+export function rankOf(code: Code): u32 {
   switch (code) {
     case Code.NoService:
       return 1;

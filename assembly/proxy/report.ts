@@ -25,7 +25,7 @@ import * as lookup from "../names/lookup";
 import { NO_TEXT, Result, isMissing, needsErrno } from "./errors";
 import { NEVER, now, transferred, waitToWrite, write } from "./io";
 import { appendStamp, log, writeLog } from "./log";
-import { ROWS_MAX, outcomeOf, setService, targetLength } from "./lookup";
+import { ROWS_MAX, outcomeOf, rankOf, setService, targetLength } from "./lookup";
 import {
   Text,
   addressRecord,
@@ -279,14 +279,15 @@ function endsIn(text: Text, at: usize, size: usize): bool {
 
 /** Appends what the message of a code leaves open. */
 function appendDetail(code: Code): void {
-  switch (code) {
-    case Code.BadReply:
-      return appendNumber(lookup.offsetOf(lookupSlot));
-    case Code.ServiceError:
-    case Code.OtherAddress:
-      return appendEscaped(lookup.textOf(lookupSlot), lookup.textLengthOf(lookupSlot));
+  if (code == Code.BadReply) {
+    append(" ");
+    appendNumber(lookup.offsetOf(lookupSlot));
+  } else if (code == Code.ServiceError || code == Code.OtherAddress || code == Code.UnknownClass) {
+    append(" ");
+    appendEscaped(lookup.textOf(lookupSlot), lookup.textLengthOf(lookupSlot));
+  } else if (rankOf(code) > 0) {
+    appendOutcomes();
   }
-  if (targetLength == 0 && isName(addressRecord)) appendOutcomes();
 }
 
 /** Appends which services were asked, and why each could not help. */
