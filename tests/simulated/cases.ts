@@ -3,8 +3,29 @@
 
 import { Code } from "../../assembly/codes";
 import { makeCase, unixTarget, vsockTarget } from "../support/case";
-import type { Attempt, Bytes, Case, Simulation, Target, World } from "../support/case";
+import type {
+  Attempt,
+  Bytes,
+  Case,
+  Lookup,
+  Service,
+  Simulation,
+  Target,
+  World,
+} from "../support/case";
 import { errno } from "../support/errno";
+import {
+  MACHINED,
+  call,
+  domain,
+  failure,
+  found,
+  libvirt,
+  machine,
+  machineError,
+  machined,
+  vsockXml,
+} from "../support/services";
 
 export interface SimulatedCase extends Case {
   /** Whether pairs of faults are injected, too: where there are few calls. */
@@ -371,6 +392,168 @@ add("client-speaks", unix, {
   args: wait,
   world: { attempts: [nothing, nothing, nothing, {}], ...simulation({ clientSpeaksMs: 100 }) },
   ...waits,
+});
+
+// ---- names, which services lead to an address (names.test.ts has what they may reply)
+
+const RUNTIME = "/run/user/7";
+const ofUser = RUNTIME + MACHINED;
+const ofSystem = `/run${MACHINED}`;
+const ofLibvirt = "/run/libvirt/libvirt-sock-ro";
+
+/** A name, what it leads to, and the services that say so. */
+function addName(
+  name: string,
+  scheme: Lookup["scheme"],
+  target: Target | undefined,
+  services: Record<string, Service[]>,
+  what: What = {},
+): void {
+  const { lookup = { scheme, directory: RUNTIME } } = what;
+  const directory = lookup.directory === undefined ? [] : [`XDG_RUNTIME_DIR=${RUNTIME}`];
+  const word = `${scheme}/vm`;
+  cases.push({
+    ...{ pairs: false, ...makeCase({ code: Code.Done, subject: word, lookup, ...what, name }) },
+    ...(target && { target, halfClose: target.scheme !== "vsock-mux" }),
+    args: [...(what.args ?? []), word, `${PORT}`],
+    environment: [...directory, ...(what.environment ?? [])],
+    world: { services, ...what.world },
+  });
+}
+
+const vm = { class: "vm", vSockCid: CID };
+const knows = machined("vm", machine(vm));
+const knowsNot = machined("vm", machineError("io.systemd.Machine.NoSuchMachine"), {
+  code: Code.NoSuchMachine,
+});
+const container = machined("vm", machine({ class: "container", service: "systemd-nspawn" }));
+const [place, older] = ["vm/unix-export", "unix-export/vm"].map((path) =>
+  unixTarget("unix", `/run/systemd/nspawn/${path}/ssh`),
+) as [Target, Target];
+const exported = { ...place, older: older.address };
+const denies = { error: failure(39, "authentication required") };
+const calls = found("system", "vm", vsockXml(CID));
+
+for (const [delivery, world] of Object.entries(deliveries)) {
+  const pairs = delivery === "fdpass";
+  const services = { [ofSystem]: [knows] };
+  addName(`machine,${delivery}`, "machine", vsock.target, services, { world, pairs });
+}
+addName(
+  "machine,vsock-mux,-v,--log-file",
+  "machine",
+  { ...unixTarget("vsock-mux", "/run/vm"), port: PORT },
+  { [ofUser]: [machined("vm", machine({ class: "vm", sshAddress: "vsock-mux/run/vm" }))] },
+  {
+    args: ["-v", `--log-file=${LOG}`],
+    verbose: true,
+    log,
+    world: attempt({ reply: [OK + BANNER] }),
+  },
+);
+addName(
+  "machine,container",
+  "machine",
+  exported,
+  { [ofUser]: [knowsNot], [ofSystem]: [container] },
+  {
+    world: { attempts: [nothing, {}] },
+  },
+);
+addName(
+  "machine,no-container-socket",
+  "machine",
+  exported,
+  { [ofSystem]: [container] },
+  {
+    code: Code.NoContainerSocket,
+    world: never,
+  },
+);
+addName(
+  "machine,unknown",
+  "machine",
+  undefined,
+  { [ofUser]: [knowsNot] },
+  {
+    code: Code.NoSuchMachine,
+  },
+);
+addName(
+  "qemu,no-directory",
+  "qemu:session",
+  undefined,
+  {},
+  {
+    code: Code.NoRuntimeDirectory,
+    lookup: { scheme: "qemu:session" },
+    environment: ["XDG_RUNTIME_DIR=x"],
+  },
+);
+addName(
+  "machine,other-address",
+  "machine",
+  undefined,
+  {
+    [ofSystem]: [
+      machined("vm", machine({ class: "vm", sshAddress: "\x1b" }), {
+        code: Code.OtherAddress,
+        detail: "\\x1b",
+      }),
+    ],
+  },
+  { code: Code.OtherAddress },
+);
+addName("qemu,polkit", "qemu", vsock.target, {
+  [ofLibvirt]: [libvirt([call.open("system", denies), call.list(2), call.polkit(), ...calls])],
+});
+addName(
+  "qemu,off,-v",
+  "qemu",
+  undefined,
+  {
+    [ofLibvirt]: [
+      libvirt([call.open("system"), call.byName("vm", { reply: domain("vm", -1) })], {
+        code: Code.DomainOff,
+      }),
+    ],
+  },
+  { args: ["-v"], verbose: true, code: Code.DomainOff },
+);
+/** A machine that is started together with its machined. */
+const starts: Record<string, Service[]> = {
+  [ofSystem]: [
+    { connect: "NOENT" },
+    { connect: "CONNREFUSED" },
+    machined("vm", ""),
+    machined("vm", '{"par', { end: "eof", code: Code.LookupTimeout }),
+    knowsNot,
+    knows,
+  ],
+};
+for (const [how, what] of Object.entries<What>({
+  plain: {},
+  "-v": { args: ["-v"], verbose: true },
+})) {
+  addName(`machine,boots,${how}`, "machine", vsock.target, starts, {
+    ...{ ...what, ...waits },
+    args: [...wait, ...(what.args ?? [])],
+    world: { attempts: [{ connect: "NODEV" }, {}], ...what.world },
+  });
+}
+const silent = { [ofSystem]: [machined("vm", "")] };
+addName("machine,silent", "machine", undefined, silent, { code: Code.LookupTimeout });
+addName("machine,silent,terminal", "machine", undefined, silent, {
+  ...long,
+  environment: TERM,
+  world: terminal,
+  code: Code.LookupTimeout,
+});
+addName("machine,silent,progress", "machine", undefined, silent, {
+  args: ["--wait=12s", "--timeout=11s"],
+  code: Code.LookupTimeout,
+  waitMs: 12_000,
+  timeoutMs: 11_000,
 });
 
 // ---- a stderr that takes little, late or nothing

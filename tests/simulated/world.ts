@@ -9,8 +9,8 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Call } from "../support/calls";
-import { attemptAt, stdinOf } from "../support/case";
-import type { Attempt, Bytes, Stdout, World } from "../support/case";
+import { attemptAt, serviceAt, stdinOf } from "../support/case";
+import type { Attempt, Bytes, Service, Stdout, World } from "../support/case";
 import type { Connection, Outcome, Passed } from "../support/outcome";
 import { errno } from "../support/errno";
 import { root } from "../support/proxy";
@@ -39,6 +39,9 @@ const PROCESS = 4711;
 const FIRST_OPENED = 3;
 const WRITE_MAX = 4096;
 const FILESTAT_SIZE = 64;
+/** The socket of systemd-machined or libvirt. */
+const SERVICE =
+  /\/(systemd\/machine\/io\.systemd\.Machine|libvirt\/(virtqemud|libvirt)-sock(-ro)?)$/;
 
 /** Descriptor 1 as the imports show it; null where it is none (docs/abi.md, fd_filestat_get). */
 const stdouts: Record<Stdout, { filetype: number; family: number } | null> = {
@@ -124,6 +127,8 @@ interface Socket {
   connected: boolean;
   attempt: Attempt;
   reply: Buffer[];
+  /** Of a service: what it is still asked and replies. */
+  exchange?: [end: number, reply: readonly Bytes[]][];
   /** How many segments are left of it at the out-of-band byte that was not passed over yet. */
   urgentAt?: number;
   /** When connecting is done, if that takes time. */
@@ -154,6 +159,8 @@ export function simulate(
   let logFd: number | undefined;
   let socket: Socket | undefined;
   let attempts = 0;
+  /** How many connections each service has had. */
+  const asked = new Map<string, number>();
   let leftAt: bigint | undefined;
   if (world.stdout?.endsWith("without reader")) leftAt = start;
   if (clientExits && "ms" in clientExits) leftAt = start + BigInt(clientExits.ms) * MS;
@@ -176,9 +183,19 @@ export function simulate(
     const found = openSocket(fd);
     return found.connected ? found : misuse(`descriptor ${fd} is not connected`);
   };
-  const hasEnded = ({ reply, attempt }: Socket): boolean =>
-    reply.length === 0 && (attempt.end === "eof" || attempt.drops !== undefined);
+  const hasEnded = ({ reply, attempt, exchange = [] }: Socket): boolean => {
+    const ends = attempt.end === "eof" || attempt.drops !== undefined;
+    return ends && reply.length === 0 && exchange.length === 0;
+  };
   const isUrgent = ({ reply, urgentAt }: Socket): boolean => reply.length === urgentAt;
+  /** The next connection to the service at a socket's address; undefined where that is none's. */
+  const serviceOf = (address: Buffer): Service | undefined => {
+    const at = address.toString("latin1", 2);
+    if (!SERVICE.test(at)) return undefined;
+    const index = asked.get(at) ?? 0;
+    asked.set(at, index + 1);
+    return serviceAt(world, at, index);
+  };
   const hasLeft = (): boolean => leftAt !== undefined && leftAt <= clock;
 
   let cached: DataView | undefined;
@@ -254,7 +271,7 @@ export function simulate(
     fd_close(fd: number) {
       openSocket(fd);
       socket = undefined;
-      const exits = clientExits && "afterAttempt" in clientExits ? clientExits.afterAttempt : 0;
+      const exits = clientExits && "afterAttempt" in clientExits && clientExits.afterAttempt;
       if (attempts === exits) leftAt = clock;
       return forced;
     },
@@ -388,7 +405,18 @@ export function simulate(
       call.until = since(until);
       // A connection that takes time may be waited for in several calls.
       const { ready } = opened;
-      if (ready === undefined) opened.attempt = meets(world, attempts++, clock - start);
+      if (ready === undefined) {
+        const service = serviceOf(call.bytes);
+        if (service === undefined) opened.attempt = meets(world, attempts++, clock - start);
+        else {
+          opened.attempt = service;
+          let end = 0;
+          opened.exchange = (service.exchange ?? []).map(([request, reply]) => [
+            (end += Buffer.byteLength(request)),
+            reply,
+          ]);
+        }
+      }
       const { takes, connect = "SUCCESS", reply = [], urgentBefore } = opened.attempt;
       opened.reply = reply.map((part) => Buffer.from(part as string));
       if (urgentBefore !== undefined) opened.urgentAt = reply.length - urgentBefore;
@@ -405,7 +433,7 @@ export function simulate(
       opened.connected = error === SUCCESS;
       if (!opened.connected) return error;
       opened.connection.reply = Buffer.concat(opened.reply);
-      connections.push(opened.connection);
+      if (opened.exchange === undefined) connections.push(opened.connection);
       return SUCCESS;
     },
     sock_addr_local(_fd: number, address: number, capacity: number, length: number) {
@@ -414,11 +442,15 @@ export function simulate(
       return SUCCESS;
     },
     sock_send(fd: number, iovs: number, count: number, _flags: number, sent: number) {
-      const { attempt, connection } = connected(fd);
+      const { attempt, connection, exchange = [], reply: replies } = connected(fd);
       if (simulation.peerIsStuck === true) return AGAIN;
       if (attempt.drops === "before-request") return PIPE;
       const data = take(iovs, count, simulation.sendTakes, sent);
       connection.sent = Buffer.concat([connection.sent, data]);
+      while (connection.sent.length >= (exchange[0]?.[0] ?? Infinity)) {
+        const [, reply] = exchange.shift() as [number, readonly Bytes[]];
+        replies.push(...reply.map((part) => Buffer.from(part as string)));
+      }
       return SUCCESS;
     },
     sock_recv(fd: number, iovs: number, _count: number, flags: number, length: number) {
@@ -430,7 +462,8 @@ export function simulate(
         delete peer.urgentAt;
       }
       if (segment === undefined && peer.attempt.drops === "unread") return CONNRESET;
-      if (segment === undefined && peer.attempt.end !== "eof") return AGAIN;
+      const isOver = peer.attempt.end === "eof" && (peer.exchange ?? []).length === 0;
+      if (segment === undefined && !isOver) return AGAIN;
       const most = fault?.bytes ?? (isTaken ? simulation.recvGives : undefined) ?? Infinity;
       const size = Math.min(segment?.length ?? 0, u32(iovs + 4), most);
       const part = Buffer.from(segment?.subarray(0, size) ?? []);

@@ -7,10 +7,12 @@
 //  4. No wait is longer than --timeout for an attempt, and --wait for all of them, allow, but for the
 //     second that stderr has. Nothing is given up earlier.
 //  5. Another attempt follows a retryable failure, and no other.
+//  6. The services that know a name are asked anew in each attempt, in their order, and sent nothing but
+//     the requests. Without a name there is no service.
 
-import { Code } from "../../assembly/codes";
-import type { Case, Fault, RelayEnd } from "./case";
-import { passesDescriptor } from "./case";
+import { Code, Family } from "../../assembly/codes";
+import type { Case, Fault, Lookup, RelayEnd, Service } from "./case";
+import { passesDescriptor, serviceAt } from "./case";
 import { errno } from "./errno";
 import * as oracle from "./oracle";
 import { check, reasonOf, retryable } from "./oracle";
@@ -56,11 +58,16 @@ interface Opened {
   taken: Buffer;
 }
 
-/** The steps of an attempt, and its socket. */
+/** The steps of an attempt that are about one socket. */
 interface Steps {
   steps: Call[];
   socket?: Opened;
+  /** Where a service is to be asked: its socket's path, and what it does. */
+  service?: Service & { path: string };
 }
+
+/** Several, where services are asked before the target is tried, and two for a container. */
+type Attempt = Steps[];
 
 const MS = 1_000_000;
 const SECOND = 1000 * MS;
@@ -95,7 +102,7 @@ const hasDelivered = (steps: readonly Call[]): boolean =>
   steps.some(({ name }) => name === "sock_send_fds" || name === "sock_relay");
 
 /** The sockets, in the order in which they were opened. */
-function socketsOf(calls: readonly Call[]): Opened[] {
+function openedIn(calls: readonly Call[]): Opened[] {
   const sockets: Opened[] = [];
   for (const call of calls) {
     if (call.name === "fd_close") {
@@ -118,18 +125,57 @@ function socketsOf(calls: readonly Call[]): Opened[] {
 }
 
 /** The first entry is what comes before all attempts. */
-function attemptsOf(calls: readonly Call[]): Steps[] {
-  const attempts: Steps[] = [{ steps: [] }];
-  const sockets = socketsOf(calls);
+function attemptsOf(one: Case, calls: readonly Call[]): Attempt[] {
+  const attempts: Attempt[] = [[{ steps: [] }]];
+  const sockets = openedIn(calls);
   for (const call of calls) {
     if (!isStep(call)) continue;
     if (call.name === "sock_open") {
       const socket = call.errno === SUCCESS ? sockets.shift() : undefined;
-      attempts.push(socket === undefined ? { steps: [] } : { steps: [], socket });
+      const steps: Steps = socket === undefined ? { steps: [] } : { steps: [], socket };
+      const last = attempts.at(-1)?.at(-1)?.steps.at(-1);
+      // There is a pause between two attempts.
+      const goesOn = one.lookup !== undefined && attempts.length > 1 && last && !isPause(last);
+      if (goesOn === true) attempts.at(-1)?.push(steps);
+      else attempts.push([steps]);
     }
-    attempts.at(-1)?.steps.push(call);
+    attempts.at(-1)?.at(-1)?.steps.push(call);
   }
+  markServices(one, attempts.slice(1));
   return attempts;
+}
+
+/** Marks the steps that have to be about services. */
+function markServices({ lookup, world }: Case, attempts: readonly Attempt[]): void {
+  if (lookup === undefined) return;
+  const counts = new Map<string, number>();
+  for (const attempt of attempts) {
+    const asked = new Map<string, Code | undefined>();
+    for (const steps of attempt) {
+      const path = oracle.nextSocket(lookup, asked);
+      if (path === undefined) break;
+      const count = counts.get(path) ?? 0;
+      steps.service = { ...serviceAt(world, path, count), path };
+      if (steps.steps.some(({ name }) => name === "sock_connect")) counts.set(path, count + 1);
+      const code = reasonForService(withoutPause(steps))?.code;
+      asked.set(path, code);
+      if (code === undefined || !oracle.outcomes.has(code)) break;
+    }
+  }
+}
+
+/** What each service of an attempt came to, by its path; undefined for a target. */
+function askedIn(attempt: Attempt): Map<string, Code | undefined> {
+  const asked = new Map<string, Code | undefined>();
+  for (const steps of attempt) {
+    if (steps.service) asked.set(steps.service.path, reasonForService(withoutPause(steps))?.code);
+  }
+  return asked;
+}
+
+function withoutPause(steps: Steps): Steps {
+  const end = steps.steps.findLastIndex((step) => !isPause(step)) + 1;
+  return { ...steps, steps: steps.steps.slice(0, end) };
 }
 
 /** Whether stderr did not take something, so that all later lines are lost. */
@@ -143,9 +189,7 @@ export function isStderrLost(calls: readonly Call[]): boolean {
 
 /** Whether a pause has begun, so that an attempt was to follow, and none has succeeded. */
 export function triedAgain(calls: readonly Call[]): boolean {
-  const attempts = attemptsOf(calls);
-  const last = attempts.at(-1)?.steps ?? [];
-  return !hasDelivered(last) && (attempts.length > 2 || last.some(isPause));
+  return !hasDelivered(calls) && calls.some(isPause);
 }
 
 // ---- why it failed
@@ -154,27 +198,86 @@ export function triedAgain(calls: readonly Call[]): boolean {
 export function reasonOfCalls(one: Case, calls: readonly Call[]): Reason | undefined {
   const reader = calls.find(({ name, errno: error }) => readers.includes(name) && error !== 0);
   if (reader !== undefined) return { code: Code.MemoryLimit, call: reader.name };
-  const reason = reasonFor(one, attemptsOf(calls).at(-1) as Steps);
-  const isLate = reason?.code === Code.EndOfFile && lastWait(calls) >= SECOND;
+  const attempt = attemptsOf(one, calls).at(-1) as Attempt;
+  const reason = reasonForAttempt(one, attempt);
+  const isLate = reason?.code === Code.EndOfFile && lastWait(calls, attempt) >= SECOND;
   return isLate ? { ...reason, code: Code.EndOfFileAfterWait } : reason;
 }
 
 /** From the beginning of the last attempt to the look at the clock that follows its reply. */
-function lastWait(calls: readonly Call[]): number {
+function lastWait(calls: readonly Call[], attempt: Attempt): number {
   const isClock = ({ name }: Call): boolean => name === "clock_time_get";
-  const opened = calls.findLastIndex(({ name }) => name === "sock_open");
+  const opened = calls.indexOf(attempt[0]?.steps[0] as Call);
   const ended = calls.findLastIndex(({ name }) => name === "sock_recv");
   const begun = calls.slice(0, opened).findLast(isClock)?.at ?? 0;
   return (calls.slice(ended).find(isClock)?.at ?? begun) - begun;
 }
 
-/** Why the steps of an attempt failed, by what the last of them came to. */
-function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
+/** Why an attempt failed. */
+function reasonForAttempt(one: Case, attempt: Attempt): Reason | undefined {
+  const last = attempt.at(-1) as Steps;
+  const reason = reasonFor(one, last);
+  if (one.lookup === undefined || reason === undefined) return reason;
+  if (last.steps[0]?.name !== "sock_open") {
+    const isReady = reason.code !== Code.NoStdout && last.steps.at(-1)?.name !== "log_open";
+    const hasNone = oracle.nextSocket(one.lookup, new Map()) === undefined;
+    return isReady && hasNone ? oracle.notFound(new Map()) : reason;
+  }
+  if (oracle.outcomes.has(reason.code)) return oracle.notFound(askedIn(attempt));
+  // During a pause it is not said what is waited for.
+  if (last.steps.some(isPause) && reason.code !== reasonFor(one, withoutPause(last))?.code) {
+    return reason;
+  }
+  if (last.service !== undefined) {
+    const { path, detail } = last.service;
+    const isOther = reason.code === Code.OtherAddress;
+    const has = reason.code === last.service.code && detail !== undefined;
+    return { ...reason, at: isOther ? null : path, ...(has && { detail }) };
+  }
+  const [first, older] = one.target ? oracle.targetTexts(one.target) : [];
+  const places = attempt.filter(({ service }) => service === undefined).length;
+  const isMissing = reason.code === Code.NoSocket || reason.code === Code.NotDirectory;
+  if (older !== undefined && places === 2 && isMissing) {
+    return { code: Code.NoContainerSocket, ...(first !== undefined && { at: first }) };
+  }
+  const at = places === 2 ? older : first;
+  return { ...reason, ...(at !== undefined && { at }) };
+}
+
+/** What asking a service came to; undefined where it has answered. */
+function reasonForService({ steps, socket, service }: Steps): Reason | undefined {
+  const last = steps.at(-1);
+  if (last === undefined) return undefined;
+  const { name, errno: error, type } = last;
+  const timeout = { code: Code.LookupTimeout };
+  if (name === "sock_open" || name === "sock_connect") {
+    return reasonOf(error, name, oracle.serviceCodes);
+  }
+  if (name === "poll_oneoff" && type === FD_READ) return reasonOf(error, name);
+  if (error !== SUCCESS && error !== AGAIN) {
+    const call = name === "poll_oneoff" ? "sock_send" : name;
+    return reasonOf(error, call, oracle.lookupCodes);
+  }
+  if (name !== "sock_recv" || error === AGAIN) return timeout;
+  if (last.count === 0) return { code: Code.EndWithinReply };
+  // What has come by the deadline may be all of it.
+  const replies = (service?.exchange ?? []).flatMap(([, reply]) => reply);
+  const all = replies.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
+  const wait = steps.at(-2);
+  const isLate = wait?.due === true || wait?.errno === TIMEDOUT;
+  if (isLate && (socket?.taken.length ?? 0) < all) return timeout;
+  return service?.code === undefined ? undefined : { code: service.code };
+}
+
+/** Why the steps at a socket failed, by what the last of them came to. */
+function reasonFor(one: Case, all: Steps): Reason | undefined {
+  const { steps, socket } = all;
   const last = steps.at(-1);
   const own = typeof one.code === "number" ? { code: one.code } : undefined;
   if (last === undefined) return own;
   const { name, errno: error, count, end } = last;
   const failed = error !== SUCCESS;
+  if (all.service !== undefined && !isPause(last)) return reasonForService(all);
   // A read that follows a look at nothing looks, too.
   const looks = last.parameters[3] === PEEK || sawNothing(steps.at(-2));
   const reply = socket?.taken.toString("latin1") ?? "";
@@ -199,7 +302,7 @@ function reasonFor(one: Case, { steps, socket }: Steps): Reason | undefined {
       }
       return { code: oracle.handshakeCode(seenReply(steps), "silence") };
     case "poll_oneoff":
-      return reasonForWait(one, { steps, ...(socket && { socket }) });
+      return reasonForWait(one, all);
     case "sock_send_fds":
       if (error === AGAIN) return { code: Code.FdPassTimeout };
       return reasonOf(error, name, oracle.fdPassingCodes);
@@ -231,7 +334,8 @@ function seenReply(steps: readonly Call[]): string {
 }
 
 /** The same where the last step was a wait. */
-function reasonForWait(one: Case, { steps, socket }: Steps): Reason | undefined {
+function reasonForWait(one: Case, all: Steps): Reason | undefined {
+  const { steps } = all;
   const last = steps.at(-1) as Call;
   const failed = last.errno !== SUCCESS && last.errno !== TIMEDOUT;
   if (isPause(last)) {
@@ -239,8 +343,7 @@ function reasonForWait(one: Case, { steps, socket }: Steps): Reason | undefined 
     // Together with the end of the pause it may be noticed one attempt later.
     if (last.hungUp === true && last.due !== true) return { code: Code.ClientGone };
     // The pause is over, and so is --wait: the failure before it counts.
-    const before = steps.findLastIndex((step) => !isPause(step));
-    return reasonFor(one, { steps: steps.slice(0, before + 1), ...(socket && { socket }) });
+    return reasonFor(one, withoutPause(all));
   }
   if (last.type === FD_READ) return reasonOf(last.errno, last.name);
   // A wait to send is a part of sending, and reported as that.
@@ -252,16 +355,19 @@ function reasonForWait(one: Case, { steps, socket }: Steps): Reason | undefined 
 // ---- what has to hold
 
 export function checkCalls(one: Case, calls: readonly Call[], exit: number): void {
-  const attempts = attemptsOf(calls);
+  const attempts = attemptsOf(one, calls);
   checkCount(one, calls);
-  if (exit === 0) checkSuccess(one, calls, attempts.at(-1)?.socket);
-  for (const attempt of attempts.slice(1)) checkSocket(one, calls, attempt);
+  if (exit === 0) checkSuccess(one, calls, attempts.at(-1)?.at(-1)?.socket);
+  for (const attempt of attempts.slice(1)) {
+    if (one.lookup !== undefined) checkLookup(one, attempt);
+    for (const steps of attempt) if (!steps.service) checkSocket(one, calls, attempt, steps);
+  }
   const isClockTrue = !calls.some(
     ({ name, errno: error }) => name === "clock_time_get" && error !== SUCCESS,
   );
   if (isClockTrue && !overflows(one, calls)) checkTime(one, calls, exit);
   attempts.slice(1, -1).forEach((attempt) => {
-    const code = reasonFor(one, attempt)?.code ?? Code.Done;
+    const code = reasonForAttempt(one, attempt)?.code ?? Code.Done;
     check(one.waitMs > 0 && retryable.includes(code), `another attempt follows ${Code[code]}`);
   });
 }
@@ -314,12 +420,52 @@ function checkSuccess(one: Case, calls: readonly Call[], socket?: Opened): void 
   }
 }
 
-function checkSocket({ target }: Case, calls: readonly Call[], { steps, socket }: Steps): void {
+/** The services of an attempt. */
+function checkLookup(one: Case, attempt: Attempt): void {
+  const services = attempt.filter(({ service }) => service !== undefined);
+  for (const each of services) {
+    const { steps, socket, service } = each;
+    const { path = "", exchange = [] } = service ?? {};
+    const [open, connect] = steps;
+    check(open?.parameters[0] === (Family.Unix as number), "another family");
+    const asked = connect?.bytes?.toString("latin1", 2) ?? path;
+    check(asked === path, `${asked} is asked, and not ${path}`);
+    if (socket === undefined) continue;
+    check(socket.closed === 1, `the socket of ${path} was closed ${socket.closed} times`);
+    const sent = Buffer.concat(socket.sent);
+    const requests = Buffer.concat(exchange.map(([request]) => Buffer.from(request as string)));
+    check(requests.subarray(0, sent.length).equals(sent), `${path} is sent ${String(sent)}`);
+    const isDone = reasonForService(withoutPause(each)) === undefined;
+    check(!isDone || sent.length === requests.length, `${path} is not asked all`);
+  }
+  const asked = askedIn(attempt);
+  const last = [...asked.values()].at(-1);
+  const next = oracle.nextSocket(one.lookup as Lookup, asked);
+  if (last !== undefined && oracle.outcomes.has(last)) check(!next, `${next} is not asked`);
+  const places = attempt.length - services.length;
+  const reason = places === 1 ? reasonFor(one, withoutPause(attempt.at(-1) as Steps)) : undefined;
+  const isMissing = reason?.code === Code.NoSocket || reason?.code === Code.NotDirectory;
+  check(!isMissing || one.target?.older === undefined, "only one place of a container is tried");
+  check(places <= (one.target?.older === undefined ? 1 : 2), `${places} places are tried`);
+  check(places === 0 || last === undefined, "a target is tried, and no service has named it");
+}
+
+function checkSocket(
+  { target }: Case,
+  calls: readonly Call[],
+  attempt: Attempt,
+  { steps, socket }: Steps,
+): void {
   check(target !== undefined, "a socket without an address");
   const open = steps[0] as Call;
   check(open.parameters[0] === (target.family as number), "another family");
   const connect = steps.find(({ name }) => name === "sock_connect");
-  check(connect?.bytes?.equals(target.address) ?? true, "another address");
+  const isSecond = attempt.at(-2)?.service === undefined && attempt.at(-1)?.steps === steps;
+  const address = attempt.length > 1 && isSecond ? target.older : target.address;
+  check(
+    connect === undefined || address?.equals(connect.bytes as Buffer) === true,
+    "another address",
+  );
   if (socket === undefined) return;
   const delivers = hasDelivered(steps);
   // proc_exit closes what is left.
@@ -361,8 +507,10 @@ function checkTime(one: Case, calls: readonly Call[], exit: number): void {
   const end = wait > 0 ? first + wait : Infinity;
   let limit = Infinity;
   const stalled = delayOf(calls);
+  const begins = attemptsOf(one, calls).map(([steps]) => steps?.steps[0]);
   for (const call of calls) {
-    if (call.name === "sock_open") limit = Math.min(call.at + timeout, end);
+    if (call.name === "sock_open" && begins.includes(call))
+      limit = Math.min(call.at + timeout, end);
     if (call.until === undefined) continue;
     let until = limit;
     if (call.fd === STDERR) until = call.at + STDERR_TIMEOUT;
@@ -385,11 +533,15 @@ function checkTime(one: Case, calls: readonly Call[], exit: number): void {
 function checkPatience(one: Case, calls: readonly Call[]): void {
   const code = reasonOfCalls(one, calls)?.code;
   const steps =
-    attemptsOf(calls)
+    attemptsOf(one, calls)
       .at(-1)
+      ?.at(-1)
       ?.steps.filter((step) => !isPause(step)) ?? [];
   const last = steps.findLast((step) => step.name === "poll_oneoff");
-  const silences = [Code.ReplyTimeout, Code.ReplyTimeoutWithinLine, Code.FdPassTimeout];
+  const silences = [
+    ...[Code.ReplyTimeout, Code.ReplyTimeoutWithinLine],
+    ...[Code.FdPassTimeout, Code.LookupTimeout],
+  ];
   if (code !== undefined && silences.includes(code) && steps.at(-1)?.errno === AGAIN) {
     const passed = last?.due === true || last?.errno === TIMEDOUT;
     check(passed, `${Code[code]} before the deadline`);

@@ -3,6 +3,9 @@
 // A world is data, so that each runner plays the same one: the simulation (tests/simulated/world.ts)
 // answers the imports, the lock-step runner (tests/hosts) and the suites of real hosts use sockets.
 // What only the simulation can play is in `World.simulation` and in the fields marked as such.
+//
+// The name of a machine is looked up first: `lookup` says what it is a name of, `World.services` what the
+// services reply, and `target` what the name leads to.
 
 import { Family } from "../../assembly/codes";
 import type { Code } from "../../assembly/codes";
@@ -23,6 +26,8 @@ export interface Case {
 
   /** Where to connect to; undefined where the command ends before that. */
   target?: Target;
+  /** Where the address is a name, and the target what it leads to. */
+  lookup?: Lookup;
   /** What a failure names: the address, or the wrong option, escaped; empty for none. */
   subject: string;
   /** --fdpass or --stdio; if neither, descriptor 1 decides. */
@@ -53,11 +58,21 @@ export interface Target {
   address: Buffer;
   /** Of vsock and vsock-mux. */
   port?: number;
+  /** Where it is if nothing is at its path: a container's socket before systemd 257. */
+  older?: Buffer;
+}
+
+export interface Lookup {
+  scheme: "machine" | "qemu" | "qemu:system" | "qemu:session";
+  /** XDG_RUNTIME_DIR, where the command can use it. */
+  directory?: string;
 }
 
 export interface World {
   /** What each attempt to connect meets; the last one is repeated. Default: a silent peer. */
   attempts?: readonly Attempt[];
+  /** What each connection to a service meets, by its socket's path; one without an entry is missing. */
+  services?: Readonly<Record<string, readonly Service[]>>;
   /** Default: the socket that is descriptor 1, as ssh's; where that is none, null. */
   stdin?: Stdin;
   /** Default: unix, the socket on which ssh waits for a descriptor. */
@@ -98,6 +113,18 @@ export interface Attempt {
   urgentBefore?: number;
   /** Simulation only: attempts meet this one until then, in milliseconds after the start. */
   untilMs?: number;
+}
+
+/** A connection to a service that is asked for a machine's address. */
+export interface Service extends Omit<Attempt, "reply"> {
+  /** The requests that it gets, in their order, and the reply to each. */
+  exchange?: readonly (readonly [request: Bytes, reply: readonly Bytes[]])[];
+  /**
+   * What the replies come to, and what the message adds; default: Done, and the target is tried. Of
+   * replies without an end LookupTimeout.
+   */
+  code?: Code;
+  detail?: string;
 }
 
 export interface Stdin {
@@ -219,6 +246,14 @@ export function vsockTarget(cid: number, port: number): Target {
 /** What attempt number `index` meets, 0 for the first. */
 export function attemptAt({ attempts = [{}] }: World, index: number): Attempt {
   return attempts[Math.min(index, attempts.length - 1)] ?? {};
+}
+
+const missing: Service = { connect: "NOENT" };
+
+/** What connection number `index` to the service at a path meets, 0 for the first. */
+export function serviceAt({ services = {} }: World, path: string, index: number): Service {
+  const all = services[path] ?? [missing];
+  return all[Math.min(index, all.length - 1)] ?? missing;
 }
 
 /** Descriptor 0, where it is not given. */

@@ -2,14 +2,19 @@
 // docs/options.md and docs/addresses.md. The tests compare the program with this.
 
 import { CODES_PER_EXIT, Code } from "../../assembly/codes";
-import type { Case, SchemeName, Target } from "./case";
+import type { Case, Lookup, SchemeName, Target } from "./case";
 import { errnoName } from "./errno";
+import { socketsOf } from "./services";
 
 /** Why something failed: the code, and the errno and the import that it came from, if any. */
 export interface Reason {
   code: Code;
   errno?: number;
   call?: string;
+  /** Of a name: what it had led to, where the line has to say that; null where it must not. */
+  at?: string | null;
+  /** What the message adds. */
+  detail?: string;
 }
 
 /** Codes by errnos' names. */
@@ -60,6 +65,56 @@ export const connectCodes: Readonly<Record<SchemeName, Table>> = {
     PERM: Code.Forbidden,
   },
 };
+/** sock_open and sock_connect at a service's socket. */
+export const serviceCodes: Table = {
+  ...path,
+  NOENT: Code.NoService,
+  NOTDIR: Code.NoService,
+  CONNREFUSED: Code.ServiceRefused,
+  TIMEDOUT: Code.LookupTimeout,
+  ACCES: Code.LookupDenied,
+  PERM: Code.LookupDenied,
+};
+/** sock_send and sock_recv at a service. */
+export const lookupCodes: Table = {
+  CONNRESET: Code.EndWithinReply,
+  PIPE: Code.EndWithinReply,
+  TIMEDOUT: Code.LookupTimeout,
+};
+/**
+ * After these another service is asked. The last of those that occurred is the result where none knows
+ * the name, and the message says of each service which it was.
+ */
+export const outcomes: ReadonlyMap<Code, string> = new Map([
+  [Code.NoService, "missing"],
+  [Code.ServiceRefused, "not listening"],
+  [Code.LookupDenied, "permission denied"],
+  [Code.NoSuchMachine, "not known there"],
+  [Code.NoSuchDomain, "not known there"],
+]);
+/** The socket that is asked next in an attempt, after what these came to; undefined for none. */
+export function nextSocket(
+  lookup: Lookup,
+  asked: ReadonlyMap<string, Code | undefined>,
+): string | undefined {
+  for (const [first = "", second = ""] of socketsOf(lookup)) {
+    if (first !== "" && !asked.has(first)) return first;
+    if (second !== "" && !asked.has(second) && asked.get(first) === Code.NoService) return second;
+  }
+  return undefined;
+}
+
+/** The result where these were asked, and none knows the name. */
+export function notFound(asked: ReadonlyMap<string, Code | undefined>): Reason {
+  const code = [...outcomes.keys()].findLast((one) => [...asked.values()].includes(one));
+  const list = Array.from(asked, ([path, one = Code.Done]) => `${path} (${outcomes.get(one)})`);
+  return {
+    code: code ?? Code.NoRuntimeDirectory,
+    at: null,
+    detail: list.length === 0 ? "" : `; asked ${list.join(", ")}`,
+  };
+}
+
 /** sock_send and sock_recv of the handshake. */
 export const handshakeCodes: Table = {
   CONNRESET: Code.ResetInHandshake,
@@ -116,10 +171,37 @@ export function subjectOf(written: Buffer, { address, port }: Target, show = esc
 }
 
 /**
+ * All that a line may name: the subject, and of a name what it has led to so far, the socket of a
+ * service or the target.
+ */
+export function subjectsOf({ subject, lookup, target }: Case): Set<string> {
+  const led = lookup ? socketsOf(lookup).flat() : [];
+  if (lookup && target) led.push(...targetTexts(target));
+  return new Set([subject, ...led.map((text) => `${subject} at ${escapeBytes(latin1(text))}`)]);
+}
+
+const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
+
+/** A target that a name has led to, as lines name it: at its first place, and at its older one. */
+export function targetTexts({ scheme, address, port, older }: Target): string[] {
+  if (scheme === "vsock") return [`vsock/${address.readUInt32LE(8)} port ${port}`];
+  const path = address.toString("latin1", 2);
+  if (scheme === "vsock-mux") return [`vsock-mux${path} port ${port}`];
+  return older === undefined ? [path] : [path, older.toString("latin1", 2)];
+}
+
+/**
  * What a failure adds of capitals, which ssh may have converted: the address has none, and no `%`, and
  * its path, with a letter, was not found. NAME, if it was taken, has them all.
  */
-export function capitalsHint(code: Code, { subject, args }: Case): string {
+export function capitalsHint(code: Code, { subject, args, lookup }: Case): string {
+  if (lookup !== undefined) {
+    const isUnknown = code === Code.NoSuchMachine || code === Code.NoSuchDomain;
+    const isTaken = args.filter((word) => String(word).toLowerCase() === subject).length > 1;
+    if (!isUnknown || isTaken || !/^(machine|qemu)\/[^%A-Z]*[a-z][^%A-Z]*$/.test(subject))
+      return "";
+    return `; if it has capitals, ssh keeps them in the form ${lookup.scheme}%VM`;
+  }
   const [, address = "", scheme, path = ""] =
     /^((unix|unix-abstract|vsock-mux)\/(.*?))(?: port \d+)?$/.exec(subject) ?? [];
   if (scheme === undefined || ![Code.NoSocket, Code.NotDirectory, Code.NoSuchName].includes(code)) {
@@ -139,6 +221,9 @@ export const retryable: readonly Code[] = [
   ...[Code.NotListening, Code.NoMachine, Code.NoAnswer],
   ...[Code.EndOfFile, Code.EndOfFileAfterWait, Code.EndWithinLine, Code.ResetInHandshake],
   ...[Code.ReplyTimeout, Code.ReplyTimeoutWithinLine],
+  ...[Code.NoSuchMachine, Code.NoSuchDomain, Code.NoService, Code.ServiceRefused],
+  ...[Code.DomainOff, Code.NoCidYet, Code.NoContainerSocket],
+  ...[Code.LookupTimeout, Code.EndWithinReply],
 ];
 
 /** The exit statuses of docs/addresses.md, but 70, a defect of the program. */

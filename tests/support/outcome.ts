@@ -20,6 +20,7 @@ import type { Case, World } from "./case";
 import { passesDescriptor, redrawsProgress } from "./case";
 import { VERSION, messages } from "./messages";
 import { capitalsHint, check, exitOf, exitStatuses, isOkLine, replyLine } from "./oracle";
+import { subjectsOf } from "./oracle";
 import type { Reason } from "./oracle";
 import { Screen } from "./vt";
 
@@ -235,11 +236,13 @@ function checkStderr(
 
 /** A line before the failure's; where lines were lost, it may be the failure's, if `exit` is given. */
 function checkLine(one: Case, line: string, exit?: number | null): void {
-  const step = `ssh-vsock-proxy: ${one.subject}: `;
-  const progress = `ssh-vsock-proxy: waiting for ${one.subject}`;
-  if (one.verbose && line.startsWith(step) && STEP.test(line.slice(step.length))) return;
-  const mayWait = one.waitMs > 0 && !one.verbose;
-  if (mayWait && line.startsWith(progress) && PROGRESS.test(line.slice(progress.length))) return;
+  for (const subject of subjectsOf(one)) {
+    const step = `ssh-vsock-proxy: ${subject}: `;
+    const progress = `ssh-vsock-proxy: waiting for ${subject}`;
+    if (one.verbose && line.startsWith(step) && STEP.test(line.slice(step.length))) return;
+    const mayWait = one.waitMs > 0 && !one.verbose;
+    if (mayWait && line.startsWith(progress) && PROGRESS.test(line.slice(progress.length))) return;
+  }
   check(Boolean(exit) && failureIn(one, line) !== undefined, `neither step nor progress: ${line}`);
 }
 
@@ -253,8 +256,7 @@ export interface Failure extends Reason {
 
 /** Takes a failure's line apart; undefined where it is none. */
 export function failureIn(one: Case, line: string): Failure | undefined {
-  const { subject, log } = one;
-  for (const about of new Set([subject, log?.subject ?? "", ""])) {
+  for (const about of new Set([...subjectsOf(one), one.log?.subject ?? "", ""])) {
     const head = `ssh-vsock-proxy: ${about === "" ? "" : `${about}: `}`;
     if (!line.startsWith(head)) continue;
     const [, after, said = ""] =
@@ -268,6 +270,9 @@ export function failureIn(one: Case, line: string): Failure | undefined {
         if (call !== undefined) return { ...failure, errno: Number(number), call };
       } else if (behind === (withHelp(code) ? " (see --help)" : capitalsHint(code, one))) {
         return failure;
+      } else if (one.lookup !== undefined && behind.endsWith(capitalsHint(code, one))) {
+        const detail = behind.slice(0, behind.length - capitalsHint(code, one).length);
+        return { ...failure, detail: detail.trimStart() };
       }
     }
   }
@@ -295,8 +300,8 @@ function checkFailure(
   const ofLog = call === "log_open" || Code[code].startsWith("Log");
   // Reading the arguments, or opening the log, may have failed before there was a subject.
   const early = [Code.MemoryLimit, Code.DescriptorLimit].includes(code);
-  const expected = ofLog ? one.log?.subject : one.subject;
-  check(subject === expected || early, `the line names ${subject}: ${line}`);
+  const named = ofLog ? subject === one.log?.subject : subjectsOf(one).has(subject);
+  check(named || early, `the line names ${subject}: ${line}`);
   check(gaveUpAfter === undefined || one.waitMs > 0, `without --wait: ${line}`);
   if (reason === undefined || calls === undefined) return;
   const isClockTrue = calls.every(({ name, errno }) => name !== "clock_time_get" || errno === 0);
@@ -307,13 +312,14 @@ function checkFailure(
   if (call !== undefined) {
     check(errno === reason.errno && call === reason.call, `another errno or call: ${line}`);
   }
-  const named =
-    reason.call === "log_open"
-      ? one.log?.subject
-      : reason.call?.includes("_get")
-        ? ""
-        : one.subject;
-  check(subject === named, `the line names ${subject}: ${line}`);
+  const isSame = (failure.detail ?? "") === (reason.detail ?? "");
+  check(isSame || reason.at === undefined, `it adds ${failure.detail}: ${line}`);
+  if (reason.call === "log_open") check(subject === one.log?.subject, `another log: ${line}`);
+  else if (reason.call?.includes("_get") === true) check(subject === "", `a subject: ${line}`);
+  else if (reason.at !== undefined || one.lookup === undefined) {
+    const at = reason.at ? ` at ${reason.at}` : "";
+    check(subject === one.subject + at, `the line names ${subject}: ${line}`);
+  }
   check((gaveUpAfter !== undefined) === triedAgain(calls), `how long it was tried: ${line}`);
 }
 
