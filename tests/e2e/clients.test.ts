@@ -170,10 +170,15 @@ describe("the clients of docs/clients.md", { timeout: 600_000 }, () => {
 
   for (const [line, says] of [
     ["scp vsock/3:/srv/disk.img .", /cannot stat 'vsock\/3:/],
+    ["scp -v -o 'ProxyCommand=false %h' qemu:system/vm:/srv/disk.img .", /exec false qemu\r?$/m],
     ["scp scp://vsock%253//srv/disk.img .", /invalid uri/],
     ["sftp vsock/3:/srv/disk.img", /^ssh-vsock-proxy: vsock\/3:\/.* port 22: not a CID/m],
     ["rsync -a vsock/3:/srv/disk.img .", /change_dir ".*\/vsock\/3:/],
     ["git clone vsock/3:/srv/project.git", /'vsock\/3:.*' does not appear to be a git repository/],
+    [
+      `GIT_SSH_COMMAND="ssh -v -o 'ProxyCommand=false %h'" git clone ssh://qemu%3Asystem%25vm/srv`,
+      /exec false qemu:system%vm\r?$/m,
+    ],
     ["ssh -J vsock/3 inner.example true", /Invalid -J argument/],
     ["ssh -J vsock%3 inner.example true", /unknown key %3/],
     ["ssh -J vsock%%3,inner.example second.example true", /unknown key %3/],

@@ -3,6 +3,8 @@
 export const ordinary = [
   ...["unix/run/a.sock", "unix%run%a.sock", "unix%/run/A-b_c+1.sock", "unix/a,b=c~d^e", ".host"],
   ...["vsock/3", "vsock%3", "vsock-mux/a:4711", "unix-abstract/a.b"],
+  ...["machine/.host", "machine/a-1", "machine%A_1", "qemu/a.b", "qemu%A"],
+  ...["qemu:system/A", "qemu:system%a", "qemu:session/a", "qemu:session%A"],
 ];
 
 /** Refused by the fragment; a `"` only by OpenSSH from 8.7 on. */

@@ -72,9 +72,10 @@ for (const version of versions["kevinburke/ssh_config (Go)"]) {
 
 const addresses = [
   ...["vsock/3", "vsock%3", "unix/run/x.sock", "unix%run%x.sock", "vsock-mux/run/m.sock"],
-  ...["unix-abstract/x", ".host"],
+  ...["unix-abstract/x", ".host", "machine/x", "machine%x", "machine/.host", "qemu/x", "qemu%x"],
+  ...["qemu:system/x", "qemu:system%x", "qemu:session/x", "qemu:session%x"],
 ];
-const others = ["host.example", "vsock", "unix/x;y", "unix/x$y", "unix/x|y"];
+const others = ["host.example", "vsock", "qemu:x", "unix/x;y", "unix/x$y", "unix/x|y"];
 
 /** Other files of a folder ssh_config.d. */
 const neighbours = {
@@ -83,16 +84,18 @@ const neighbours = {
     PubkeyAuthentication yes
     ProxyCommand /usr/bin/sss_ssh_knownhostsproxy -p %p %h
     GlobalKnownHostsFile /var/lib/sss/pubconf/known_hosts`,
-  "20-systemd-ssh-proxy.conf": `Host unix/* vsock/* vsock-mux/*
+  // Of 262.1.
+  "20-systemd-ssh-proxy.conf": `Host .host machine/.host
+    ProxyCommand /usr/lib/systemd/systemd-ssh-proxy unix/run/ssh-unix-local/socket %p
+    ProxyUseFdpass yes
+    CheckHostIP no
+Host unix/* unix%* vsock/* vsock%* vsock-mux/* vsock-mux%* machine/* machine%*
+    User root
     ProxyCommand /usr/lib/systemd/systemd-ssh-proxy %h %p
     ProxyUseFdpass yes
     CheckHostIP no
     StrictHostKeyChecking no
-    UserKnownHostsFile /dev/null
-Host .host
-    ProxyCommand /usr/lib/systemd/systemd-ssh-proxy unix/run/ssh-unix-local/socket %p
-    ProxyUseFdpass yes
-    CheckHostIP no`,
+    UserKnownHostsFile /dev/null`,
   "30-libvirt-ssh-proxy.conf": `Host qemu/* qemu:system/* qemu:session/*
     ProxyCommand /usr/libexec/libvirt-ssh-proxy %h %p
     ProxyUseFdpass yes
@@ -180,9 +183,10 @@ describe("readers of ssh's configuration", { timeout: 900_000 }, () => {
       }
       const checks = ["stricthostkeychecking", "userknownhostsfile"];
       for (const name of addresses) {
-        const off = /^(unix|vsock|vsock-mux)\//.test(name);
-        const [strict, known] = settings(include, name, ...checks);
+        const off = /^(unix|vsock|vsock-mux|machine)[/%]/.test(name);
+        const [strict, known, user] = settings(include, name, ...checks, "user");
         assert.equal(strict, off ? "false" : "ask", name);
+        if (off) assert.equal(user, "root", name);
         assert.equal(known === "/dev/null", off, name);
       }
       writeFileSync(file, `${shipped}${keepChecks.map((line) => `${line}\n`).join("")}`);
