@@ -20,7 +20,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 /** See latency.c. */
-export type Kind = "plain" | "pass" | "relay";
+export type Kind = "plain" | "pass" | "named" | "failed" | "relay" | "ask";
 
 export interface Command {
   name: string;
@@ -85,9 +85,11 @@ export interface Idling {
 
 /** The paths of the peers' sockets. */
 export interface Sockets {
+  /** The runtime directory of the commands. */
   folder: string;
   unix: string;
   multiplexer: string;
+  machined: string;
 }
 
 export function makeSockets(): Sockets {
@@ -96,7 +98,33 @@ export function makeSockets(): Sockets {
     folder,
     unix: path.join(folder, "unix"),
     multiplexer: path.join(folder, "multiplexer"),
+    machined: path.join(folder, "systemd/machine/io.systemd.Machine"),
   };
+}
+
+function compile(name: string, ...others: string[]): Promise<string> {
+  const sources = [name, ...others].map((file) => path.join(__dirname, `${file}.c`));
+  const shared = path.join(root, "tests/support/proxy-command.c");
+  return compileProgram(path.join(build, name), [...sources, shared]);
+}
+
+/** Starts a command in which socket(AF_VSOCK) fails; see without-vsock.c. */
+export async function withoutVsock(): Promise<string[]> {
+  return [await compile("without-vsock")];
+}
+
+/** Starts a command whose /run is a folder, for itself alone. */
+export function withRun(folder: string): string[] {
+  const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
+  const bind = 'mount --bind "$0" /run && exec "$@"';
+  return ["/usr/bin/unshare", "--mount", ...asRoot, "/bin/sh", "-c", bind, folder];
+}
+
+interface Place {
+  /** Starts the program, as withoutVsock() does. */
+  within?: readonly string[];
+  /** The runtime directory. */
+  folder?: string | undefined;
 }
 
 /** Runs a program, and returns the numbers of its lines for each command. */
@@ -104,17 +132,17 @@ async function measure(
   name: string,
   options: readonly (string | number)[],
   lines: readonly (readonly string[])[],
+  { within = [], folder }: Place = {},
 ): Promise<number[][][]> {
-  const sources = [`${name}.c`, "harness.c"].map((file) => path.join(__dirname, file));
-  const shared = path.join(root, "tests/support/proxy-command.c");
-  const program = await compileProgram(path.join(build, name), [...sources, shared]);
+  const program = await compile(name, ...["harness", "services"]);
+  const [file = "", ...args] = [...within, program, ...options.map(String)];
   for (const word of lines.flat()) {
     if (!/^[^\t\n]+$/.test(word)) throw new Error(`not an argument for ${name}: '${word}'`);
   }
   // NODE_EXTRA_CA_CERTS makes Node 20 start 2.5 times slower.
   const { PATH, HOME } = process.env;
-  const running = run(program, options.map(String), {
-    env: { PATH, HOME },
+  const running = run(file, args, {
+    env: { PATH, HOME, ...(folder === undefined ? {} : { XDG_RUNTIME_DIR: folder }) },
     maxBuffer: 64 * 1024 * 1024,
     signal: interrupt.signal,
   });
@@ -134,16 +162,20 @@ async function measure(
   return found;
 }
 
-interface LatencyOptions {
+interface LatencyOptions extends Pick<Place, "within"> {
   rounds: number;
   warmUp: number;
   processor: number;
   peers: number;
 }
 
-function latencyArguments(sockets: Sockets, options: LatencyOptions): (string | number)[] {
+function latencyArguments(
+  sockets: Sockets | undefined,
+  options: LatencyOptions,
+): (string | number)[] {
   return [
-    ...["--folder", sockets.folder, "--rounds", options.rounds, "--warm-up", options.warmUp],
+    ...(sockets === undefined ? [] : ["--folder", sockets.folder]),
+    ...["--rounds", options.rounds, "--warm-up", options.warmUp],
     ...["--processor", options.processor, "--peers", options.peers],
   ];
 }
@@ -152,16 +184,20 @@ function latencyLines(commands: readonly Command[]): string[][] {
   return commands.map(({ kind, name, argv }) => [kind, name, ...argv]);
 }
 
-/** Each command's runs; rejects if one did not do what its kind says. */
+/**
+ * Each command's runs; rejects if one did not do what its kind says. Without `sockets` there are no peers
+ * but those of the caller.
+ */
 export async function latency(
   commands: readonly Command[],
-  sockets: Sockets,
+  sockets: Sockets | undefined,
   options: LatencyOptions,
 ): Promise<Run[][]> {
   const found = await measure(
     "latency",
     latencyArguments(sockets, options),
     latencyLines(commands),
+    { ...options, folder: sockets?.folder },
   );
   return found.map((runs) =>
     runs.map(([passed = NaN, ended = NaN, greeted = NaN, cpu = NaN]) => ({
@@ -180,7 +216,10 @@ export async function memory(
   options: LatencyOptions,
 ): Promise<number[][]> {
   const words = [...latencyArguments(sockets, options), "--memory"];
-  const found = await measure("latency", words, latencyLines(commands));
+  const found = await measure("latency", words, latencyLines(commands), {
+    ...options,
+    folder: sockets.folder,
+  });
   return found.map((runs) => runs.flat());
 }
 

@@ -2,8 +2,11 @@
 //
 //     latency OPTIONS <COMMANDS >RUNS
 //
-//     --folder PATH       for the peers' sockets: PATH/unix, which greets each connection, and
-//                         PATH/multiplexer, which answers CONNECT with OK first
+//     --folder PATH       for the peers' sockets: PATH/unix, which greets each connection;
+//                         PATH/multiplexer, which answers CONNECT with OK first; and, as in a runtime
+//                         directory, the socket of a machined that knows a container named machine, the
+//                         container's, which greets, and the socket of a libvirtd that knows a domain.
+//                         Without this option there are no peers
 //     --rounds N          measured runs of each command
 //     --warm-up N         rounds before these, which do not count
 //     --processor N       the processor of this program and of the commands; -1: any
@@ -14,10 +17,17 @@
 // sees:
 //     plain   nothing: it exits with status 0
 //     pass    a descriptor, then the exit with status 0, then the greeting on the descriptor
+//     named   the same; it asks machined before
+//     failed  nothing: it asks libvirtd, and exits with a status that is not 0. Its messages go to
+//             /dev/null
 //     relay   the greeting; it exits after both directions are closed, with any status
+// or, instead of a command, what this program does itself:
+//     ask     connects to the socket of the first argument, sends the second and a zero byte, and reads
+//             up to a zero byte
 // A line of RUNS is the number of the command, then nanoseconds from the spawn until the descriptor
 // was received (0: none), the process had exited, and the greeting was read (0: none); then its
-// processor time, user and system, in microseconds. With --memory it is the number and kilobytes.
+// processor time, user and system, in microseconds. With --memory it is the number and kilobytes. Of
+// `ask`, the whole time is in place of the exit's, and the others are 0.
 //
 // Rules
 // 1. The clock starts before vfork(2). The time of a shell, which ssh starts first, is not in it.
@@ -34,6 +44,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -44,14 +55,22 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
+#include "services.h"
 
 enum { DEADLINE_SECONDS = 30 };
 
-enum kind { PLAIN, PASS, RELAY };
+enum kind { PLAIN, PASS, NAMED, FAILED, RELAY, ASK, KINDS };
+
+static const char *const words[KINDS] = {"plain", "pass", "named", "failed", "relay", "ask"};
+/** The peers' connections of a run. */
+static const int connections[KINDS] = {
+    [PASS] = 1, [NAMED] = 2, [FAILED] = 1, [RELAY] = 1, [ASK] = 1};
 
 struct run {
     size_t command;
@@ -64,35 +83,70 @@ struct run {
 
 // ---- the peers
 
-// Serves one connection at a time, each until its other end is closed.
-static _Noreturn void serve(int plain, int multiplexer, int done_fd) {
-    struct pollfd listeners[] = {{.fd = plain, .events = POLLIN},
-                                 {.fd = multiplexer, .events = POLLIN}};
+enum peer { UNIX, MULTIPLEXER, CONTAINER, MACHINED, LIBVIRT, PEERS };
+
+/** Their sockets, below the folder. */
+static const char *const sockets[PEERS] = {
+    [UNIX] = "unix",
+    [MULTIPLEXER] = "multiplexer",
+    [CONTAINER] = "systemd/nspawn/machine/unix-export/ssh",
+    [MACHINED] = "systemd/machine/io.systemd.Machine",
+    [LIBVIRT] = "libvirt/libvirt-sock-ro",
+};
+
+static void greet(int fd, bool asked) {
     char answer[64];
     char rest[64];
+    errno = 0;
+    if (asked && !is_asked(fd)) fail("the multiplexer: no CONNECT");
+    snprintf(answer, sizeof answer, "%s%s", asked ? confirmation : "", greeting);
+    // Where this fails, the run misses the greeting.
+    send(fd, answer, strlen(answer), MSG_NOSIGNAL);
+    while (read(fd, rest, sizeof rest) > 0)
+        continue;
+}
+
+// Serves one connection at a time, each until its other end is closed. What a command left open when it
+// connected again is closed at its exit.
+static _Noreturn void serve(struct pollfd *listeners, int done_fd) {
     for (;;) {
-        if (poll(listeners, 2, -1) < 0) fail("poll");
-        bool asked = listeners[1].revents != 0;
-        int fd = accept4(asked ? multiplexer : plain, NULL, NULL, SOCK_CLOEXEC);
+        size_t peer = 0;
+        if (poll(listeners, PEERS, -1) < 0) fail("poll");
+        while (listeners[peer].revents == 0)
+            peer++;
+        int fd = accept4(listeners[peer].fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) fail("accept4");
-        errno = 0;
-        if (asked && !is_asked(fd)) fail("the multiplexer: no CONNECT");
-        snprintf(answer, sizeof answer, "%s%s", asked ? confirmation : "", greeting);
-        // Where this fails, the run misses the greeting.
-        send(fd, answer, strlen(answer), MSG_NOSIGNAL);
-        while (read(fd, rest, sizeof rest) > 0)
-            continue;
+        if (peer == MACHINED) {
+            serve_machined(fd);
+        } else if (peer == LIBVIRT) {
+            serve_libvirt(fd);
+        } else {
+            greet(fd, peer == MULTIPLEXER);
+        }
         close(fd);
         if (write(done_fd, "", 1) != 1) fail("the pipe");
     }
 }
 
+static void make_folders(const char *folder, const char *name) {
+    char path[PATH_MAX];
+    size_t start = (size_t)snprintf(path, sizeof path, "%s/", folder);
+    snprintf(path + start, sizeof path - start, "%s", name);
+    for (char *at = path + start; (at = strchr(at, '/')) != NULL; *at++ = '/') {
+        *at = 0;
+        if (mkdir(path, 0700) != 0 && errno != EEXIST) fail("%s", path);
+    }
+}
+
 /** Returns a descriptor that gives one byte after each connection. */
 static int start_peers(const char *folder, long processor) {
-    int plain = listen_at(folder, "unix");
-    int multiplexer = listen_at(folder, "multiplexer");
+    struct pollfd listeners[PEERS];
     int ends[2];
     pid_t parent = getpid();
+    for (size_t i = 0; i < PEERS; i++) {
+        make_folders(folder, sockets[i]);
+        listeners[i] = (struct pollfd){.fd = listen_at(folder, sockets[i]), .events = POLLIN};
+    }
     if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe2");
     pid_t pid = fork();
     if (pid < 0) fail("fork");
@@ -100,10 +154,10 @@ static int start_peers(const char *folder, long processor) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1);
         close(ends[0]);
         pin(processor);
-        serve(plain, multiplexer, ends[1]);
+        serve(listeners, ends[1]);
     }
-    close(plain);
-    close(multiplexer);
+    for (size_t i = 0; i < PEERS; i++)
+        close(listeners[i].fd);
     close(ends[1]);
     return ends[0];
 }
@@ -112,6 +166,16 @@ static int start_peers(const char *folder, long processor) {
 
 static bool trace_me(void) {
     return ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0;
+}
+
+static int null_fd;
+
+static bool be_silent(void) {
+    return dup2(null_fd, STDERR_FILENO) >= 0;
+}
+
+static bool be_silent_and_trace_me(void) {
+    return be_silent() && trace_me();
 }
 
 static void continue_to_exit(const struct command *command, pid_t pid) {
@@ -145,24 +209,58 @@ static long most_memory_kb(const struct command *command, pid_t pid) {
     return highest > last ? highest : last;
 }
 
+/** Waits until the peers have closed their ends, and wait again. */
+static void await_peers(enum kind kind, int idle_fd) {
+    char byte;
+    for (int i = 0; idle_fd >= 0 && i < connections[kind]; i++) {
+        if (read(idle_fd, &byte, 1) != 1) fail("the peers have ended");
+    }
+}
+
+static struct run ask(const struct command *command, int idle_fd) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct run run = {0};
+    char reply[4096];
+    const char *request = command->argv[1];
+    set_deadline(DEADLINE_SECONDS, command->name);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", command->argv[0]);
+
+    int64_t start = now_ns();
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("%s", address.sun_path);
+    ssize_t length = (ssize_t)strlen(request) + 1;
+    if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length) fail("%s", address.sun_path);
+    do {
+        length = read(fd, reply, sizeof reply);
+        if (length <= 0) fail("%s: no reply", address.sun_path);
+    } while (reply[length - 1] != 0);
+    close(fd);
+    run.ended_ns = now_ns() - start;
+    await_peers(ASK, idle_fd);
+    return run;
+}
+
 static struct run measure(const struct command *command, enum kind kind, int idle_fd, bool peak) {
+    if (kind == ASK) return ask(command, idle_fd);
     int pair[2];
     int status;
     int passed = -1;
     bool greeted = false;
     struct run run = {0};
     struct rusage usage;
-    char byte;
     set_deadline(DEADLINE_SECONDS, command->name);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) fail("socketpair");
 
     int64_t start = now_ns();
-    pid_t pid = spawn(command->argv, pair[1], pair[1], peak ? trace_me : NULL);
+    pid_t pid = kind == FAILED ? spawn(command->argv, pair[1], pair[1],
+                                       peak ? be_silent_and_trace_me : be_silent)
+                               : spawn(command->argv, pair[1], pair[1], peak ? trace_me : NULL);
     close(pair[1]);
     if (peak) continue_to_exit(command, pid);
     // A relay exits only after the greeting; what others have sent can be read after their exit.
     if (peak && kind != RELAY) run.memory_kb = most_memory_kb(command, pid);
-    if (kind == PASS) {
+    if (kind == PASS || kind == NAMED) {
         passed = receive_descriptor(pair[0]);
         run.passed_ns = now_ns() - start;
     } else if (kind == RELAY) {
@@ -182,27 +280,28 @@ static struct run measure(const struct command *command, enum kind kind, int idl
     }
 
     errno = 0;
-    if (kind != RELAY && !succeeded(status))
+    if (kind != RELAY && succeeded(status) == (kind == FAILED))
         fail("%s: wait status %#x", command->name, (unsigned)status);
-    if (kind == PASS && passed < 0) fail("%s: no descriptor", command->name);
-    if (kind != PLAIN && !greeted) fail("%s: no greeting", command->name);
-    if (kind != PLAIN && read(idle_fd, &byte, 1) != 1) fail("the peers have ended");
+    if ((kind == PASS || kind == NAMED) && passed < 0) fail("%s: no descriptor", command->name);
+    if (kind != PLAIN && kind != FAILED && !greeted) fail("%s: no greeting", command->name);
+    await_peers(kind, idle_fd);
     return run;
 }
 
 // ---- the command line
 
 static enum kind parse_kind(const char *word) {
-    if (strcmp(word, "plain") == 0) return PLAIN;
-    if (strcmp(word, "pass") == 0) return PASS;
-    if (strcmp(word, "relay") != 0) fail("unknown kind %s", word);
-    return RELAY;
+    for (int kind = 0; kind < KINDS; kind++) {
+        if (strcmp(word, words[kind]) == 0) return kind;
+    }
+    errno = 0;
+    fail("unknown kind %s", word);
 }
 
 static struct command commands[MANY_COMMANDS];
 static enum kind kinds[MANY_COMMANDS];
 static bool memory;
-static int idle;
+static int idle = -1;
 static struct run *runs;
 static size_t done;
 
@@ -225,7 +324,6 @@ int main(int argc, char **argv) {
         {"--peers", .number = &peers},     {"--memory", .flag = &memory},
     };
     parse_options(argc, argv, options, sizeof options / sizeof *options);
-    if (folder == NULL) fail("--folder is missing");
     if (rounds < 1) fail("no rounds");
 
     size_t count = read_commands(commands);
@@ -234,7 +332,9 @@ int main(int argc, char **argv) {
     runs = calloc((size_t)rounds * MANY_COMMANDS, sizeof *runs);
     if (runs == NULL) fail("%ld rounds", rounds);
 
-    idle = start_peers(folder, peers);
+    null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null_fd < 0) fail("/dev/null");
+    if (folder != NULL) idle = start_peers(folder, peers);
     pin(processor);
     take_turns(count, warm_up, rounds, turn);
     for (size_t i = 0; i < done; i++) {

@@ -1,12 +1,24 @@
 // The Markdown that `npm run bench` prints.
 
-import { baseline, nodeAlone, nodeHost, socat, standalone, systemd } from "./results";
+import {
+  baseline,
+  exchange,
+  libvirt,
+  nodeAlone,
+  nodeHost,
+  socat,
+  standalone,
+  systemd,
+} from "./results";
 import type { BatchRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
 
 /** The targets of the standalone host: maxima, but for relayOfSocat. */
 const limits = {
   ofTrue: 0.35,
   ofSystemd: 0.12,
+  machineOfUnix: 2,
+  machineOfSystemd: 0.15,
+  qemuOfLibvirt: 0.1,
   batchOfSystemd: 0.2,
   /** The minimum of the relay's throughput. */
   relayOfSocat: 1.5,
@@ -45,6 +57,11 @@ function find(rows: readonly Row[], name: string, scheme?: Scheme): Row | undefi
   return rows.find((row) => row.name === name && row.scheme === scheme);
 }
 
+/** The other proxy for the same address. */
+function theirsOf({ scheme }: Row, rows: readonly Row[]): Row | undefined {
+  return scheme && find(rows, scheme === "qemu/" ? libvirt : systemd, scheme);
+}
+
 function ratio(row: Row | undefined, other: Row | undefined): number | undefined {
   return row === undefined || other === undefined ? undefined : row.medianMs / other.medianMs;
 }
@@ -54,14 +71,14 @@ function times({ rows }: Results): string {
   return table(1, [
     [
       "spawn to exit, ms",
-      ...["min", "median", "p99", `÷ ${baseline}`, `÷ ${systemd}`],
+      ...["min", "median", "p99", `÷ ${baseline}`, "÷ theirs"],
       ...["fd passed", "first byte", "CPU, ms", "peak memory, KiB"],
     ],
     ...rows.map((row) => [
       label(row),
       ...[row.minMs, row.medianMs, row.p99Ms].map(ms),
       ratio(row, base)?.toFixed(3) ?? "",
-      (row.scheme && ratio(row, find(rows, systemd, row.scheme))?.toFixed(3)) ?? "",
+      ratio(row, theirsOf(row, rows))?.toFixed(3) ?? "",
       ...[row.passedMs, row.firstByteMs, row.cpuMs].map(ms),
       kib(row.memoryKb),
     ]),
@@ -217,6 +234,22 @@ function relayTargets(rows: readonly RelayRow[]): Target[] {
   });
 }
 
+function nameTargets(rows: readonly Row[]): Target[] {
+  const [unix, machine, qemu] = (["unix/", "machine/", "qemu/"] as const).map((scheme) =>
+    find(rows, standalone, scheme),
+  );
+  const asked = find(rows, exchange, "machine/");
+  const reference = (unix?.medianMs ?? NaN) + (asked?.medianMs ?? NaN);
+  const ofReference = (machine?.medianMs ?? NaN) / reference;
+  const ofSystemd = ratio(machine, find(rows, systemd, "machine/"));
+  const ofLibvirt = ratio(qemu, find(rows, libvirt, "qemu/"));
+  return [
+    atMost(`machine/: ÷ (unix/ + ${exchange})`, ofReference, limits.machineOfUnix),
+    atMost(`machine/: ÷ ${systemd}`, ofSystemd, limits.machineOfSystemd),
+    atMost(`qemu/: ÷ ${libvirt}`, ofLibvirt, limits.qemuOfLibvirt),
+  ];
+}
+
 function batchTargets(rows: readonly BatchRow[]): Target[] {
   const most = Math.max(...rows.map(({ size }) => size));
   const of = (name: string) => rows.find((row) => row.size === most && row.name === name);
@@ -262,6 +295,7 @@ function targets({ rows, batchRows, relayRows, smallAddressSpace }: Results): st
         met: ours <= theirs,
       };
     }),
+    ...nameTargets(rows),
     ...batchTargets(batchRows),
     ...relayTargets(relayRows),
     {
@@ -284,14 +318,20 @@ function list(points: readonly string[]): string {
 }
 
 function conditions(results: Results): string {
-  const { machine, load, processor, peers, rounds, warmUp, rows, systemdRemark } = results;
+  const { machine, load, processor, peers, rounds, warmUp, rows } = results;
   const node = find(rows, nodeAlone);
   const share = node === undefined ? NaN : (100 * node.cpuMs) / node.medianMs;
   const busy = share < 90 ? ", which lengthens long runs more than short ones" : "";
   return list([
     results.versions.join(", "),
     `${machine}, load average ${load.toFixed(1)}; \`${nodeAlone}\` used the processor for ${share.toFixed(0)} % of its time${busy}`,
-    `${systemd}: ${systemdRemark ?? "not found. `npm run bench:fetch` downloads Debian's newest, or set SYSTEMD_SSH_PROXY"}`,
+    ...[[systemd, results.systemdRemark] as const, [libvirt, results.libvirtRemark] as const].map(
+      ([name, remark]) => {
+        const variable = name.toUpperCase().replaceAll("-", "_");
+        const missing = `not found. \`npm run bench:fetch\` downloads Debian's newest, or set ${variable}`;
+        return `${name}: ${remark ?? missing}`;
+      },
+    ),
     `${rounds} runs of each, interleaved, after ${warmUp} for warm-up; each directly after a run of the same command that does not count`,
     peers === processor
       ? `all on processor ${processor}: the commands, ssh's side and the peers. So the peers' work is in the times; on another processor (\`--peers\`), waking them adds more, 0.1 ms on a virtual machine`
@@ -303,7 +343,7 @@ export function report(results: Results): string {
   const parts = [
     conditions(results),
     times(results),
-    "† ssh does not wait for a relay's exit: its times end with the first byte of the server's greeting. Peak memory: VmHWM at the exit, by ptrace.",
+    "† ssh does not wait for a relay's exit: its times end with the first byte of the server's greeting. Peak memory: VmHWM at the exit, by ptrace. Theirs: systemd-ssh-proxy, and libvirt-ssh-proxy for qemu/. machine/ asks a scripted machined for a container, and connects to its socket. qemu/ asks a scripted libvirtd for a domain's CID, and fails because no AF_VSOCK socket can be made.",
   ];
   if (results.batchRows.length > 0) {
     parts.push(

@@ -9,12 +9,15 @@ import { root } from "../tests/support/proxy";
 import { tool } from "../tests/support/tools";
 import type { BatchRun, Idling, Route } from "./harness";
 
-export type Scheme = "unix/" | "vsock-mux/";
+export type Scheme = "unix/" | "vsock-mux/" | "machine/" | "qemu/";
 
 /** Names that rows, ratios and targets share. */
 export const standalone = "standalone";
 export const nodeHost = "Node host";
 export const systemd = "systemd-ssh-proxy";
+export const libvirt = "libvirt-ssh-proxy";
+/** The request of machine/, without a command. */
+export const exchange = "a bare exchange in C";
 export const baseline = "/bin/true";
 export const nodeAlone = "node -e 0";
 export const socat = "socat";
@@ -78,8 +81,9 @@ export interface Results {
   relayRows: RelayRow[];
   /** The failure in 64 MiB of address space; null for none. */
   smallAddressSpace: string | null;
-  /** How systemd-ssh-proxy was run; null if none was found. */
+  /** How systemd-ssh-proxy and libvirt-ssh-proxy were run; null if none was found. */
   systemdRemark: string | null;
+  libvirtRemark: string | null;
 }
 
 /** The quantile by nearest rank. */
@@ -98,7 +102,7 @@ function versionOf(command: string, args: readonly string[], pattern: RegExp): s
   return pattern.exec(`${stdout}${stderr}`)?.[1] ?? "of unknown version";
 }
 
-export function versions(systemdVersion: string | undefined): string[] {
+export function versions(others: readonly (readonly [string, string | undefined])[]): string[] {
   const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as {
     version: string;
   };
@@ -107,7 +111,7 @@ export function versions(systemdVersion: string | undefined): string[] {
     `Node ${process.version}`,
     `/bin/true ${versionOf("/bin/true", ["--version"], /^true \((.*)$/m).replace(")", "")}`,
     versionOf("getconf", ["GNU_LIBC_VERSION"], /^(.+)$/m),
-    ...(systemdVersion === undefined ? [] : [`systemd-ssh-proxy ${systemdVersion}`]),
+    ...others.filter(([, version]) => version !== undefined).map((words) => words.join(" ")),
     `socat ${versionOf(tool("socat"), ["-V"], /version (\S+)/)}`,
     `ncat ${versionOf(tool("ncat"), ["--version"], /Version (\S+)/)}`,
   ];

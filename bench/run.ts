@@ -23,12 +23,23 @@ import { parseArgs } from "node:util";
 import { ensureTools, tool } from "../tests/support/tools";
 import { allowedProcessors } from "../tests/support/processors";
 import { root } from "../tests/support/proxy";
-import { build, concurrency, idle, latency, makeSockets, memory, transfer } from "./harness";
+import {
+  build,
+  concurrency,
+  idle,
+  latency,
+  makeSockets,
+  memory,
+  transfer,
+  withRun,
+  withoutVsock,
+} from "./harness";
 import type {
   Command,
   Batch,
   BatchRun,
   Idling,
+  Kind,
   Relay,
   Route,
   Run,
@@ -39,6 +50,8 @@ import { plot } from "./plot";
 import { report } from "./report";
 import {
   baseline,
+  exchange,
+  libvirt,
   machine,
   median,
   nodeAlone,
@@ -50,8 +63,8 @@ import {
   versions,
 } from "./results";
 import type { BatchRow, RelayRow, Results, RouteRow, Row, Scheme } from "./results";
-import { findSystemdSshProxy } from "./systemd";
-import type { SystemdSshProxy } from "./systemd";
+import { findLibvirtSshProxy, findSystemdSshProxy } from "./others";
+import type { OtherProxy } from "./others";
 
 const fewestRounds = 200;
 const memoryRounds = 5;
@@ -79,7 +92,7 @@ interface Host {
   batchOptions: readonly string[];
 }
 
-function hosts(theirs: SystemdSshProxy | undefined): Host[] {
+function hosts(theirs: OtherProxy | undefined): Host[] {
   const ours: Host[] = [
     {
       name: standalone,
@@ -105,19 +118,22 @@ function hosts(theirs: SystemdSshProxy | undefined): Host[] {
 type Candidate = Command & { scheme?: Scheme };
 
 function candidates(proxies: readonly Host[], sockets: Sockets): Candidate[] {
-  const schemes: [Scheme, string][] = [
-    ["unix/", sockets.unix],
-    ["vsock-mux/", sockets.multiplexer],
+  const schemes: [Scheme, Kind, string][] = [
+    ["unix/", "pass", `unix${sockets.unix}`],
+    ["vsock-mux/", "pass", `vsock-mux${sockets.multiplexer}`],
+    ["machine/", "named", "machine/machine"],
   ];
+  // As systemd-ssh-proxy writes it.
+  const request = '{"method":"io.systemd.Machine.List","parameters":{"name":"machine"}}';
   return [
     { name: baseline, kind: "plain", argv: ["/bin/true"] },
     { name: nodeAlone, kind: "plain", argv: [process.execPath, "-e", "0"] },
     ...proxies.flatMap(({ name, command }) =>
-      schemes.map(([scheme, socket]): Candidate => {
-        const address = scheme.replace(/\/$/, socket);
-        return { name, scheme, kind: "pass", argv: [...command, address, "22"] };
+      schemes.map(([scheme, kind, address]): Candidate => {
+        return { name, scheme, kind, argv: [...command, address, "22"] };
       }),
     ),
+    { name: exchange, scheme: "machine/", kind: "ask", argv: [sockets.machined, request] },
     {
       name: socat,
       scheme: "unix/",
@@ -128,8 +144,21 @@ function candidates(proxies: readonly Host[], sockets: Sockets): Candidate[] {
   ];
 }
 
+/**
+ * Up to the CID, for which no socket can be made: a connection to a machine is not for a benchmark. Only
+ * compared with libvirt-ssh-proxy, which needs /run/libvirt and so a namespace.
+ */
+function domainCandidates(proxies: readonly Host[], theirs: OtherProxy | undefined): Candidate[] {
+  if (theirs === undefined) return [];
+  const ours = proxies.filter(({ name }) => name !== systemd);
+  return [...ours, { name: libvirt, command: theirs.command }].map(({ name, command }) => {
+    return { name, scheme: "qemu/", kind: "failed", argv: [...command, "qemu/machine", "22"] };
+  });
+}
+
 function summarize(candidate: Candidate, runs: readonly Run[], memories: readonly number[]): Row {
   const { name, scheme, kind } = candidate;
+  const passes = kind === "pass" || kind === "named";
   const waits = runs.map(({ endedMs, greetedMs }) => (kind === "relay" ? greetedMs : endedMs));
   return {
     name,
@@ -138,8 +167,10 @@ function summarize(candidate: Candidate, runs: readonly Run[], memories: readonl
     minMs: Math.min(...waits),
     medianMs: median(waits),
     p99Ms: quantile(waits, 0.99),
-    ...(kind === "pass" ? { passedMs: median(runs.map(({ passedMs }) => passedMs)) } : {}),
-    ...(kind === "plain" ? {} : { firstByteMs: median(runs.map(({ greetedMs }) => greetedMs)) }),
+    ...(passes ? { passedMs: median(runs.map(({ passedMs }) => passedMs)) } : {}),
+    ...(passes || kind === "relay"
+      ? { firstByteMs: median(runs.map(({ greetedMs }) => greetedMs)) }
+      : {}),
     cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
     memoryKb: median(memories),
   };
@@ -148,10 +179,13 @@ function summarize(candidate: Candidate, runs: readonly Run[], memories: readonl
 async function runOneByOne(
   all: readonly Candidate[],
   sockets: Sockets,
-  plan: Plan,
+  { rounds, warmUp, processor, peers }: Plan,
+  within: readonly string[] = [],
 ): Promise<Row[]> {
-  const memories = await memory(all, sockets, { ...plan, rounds: memoryRounds, warmUp: 1 });
-  const runs = await latency(all, sockets, plan);
+  if (all.length === 0) return [];
+  const here = { processor, peers, within };
+  const memories = await memory(all, sockets, { ...here, rounds: memoryRounds, warmUp: 1 });
+  const runs = await latency(all, sockets, { ...here, rounds, warmUp });
   return all.map((candidate, i) => summarize(candidate, runs[i] ?? [], memories[i] ?? []));
 }
 
@@ -277,17 +311,27 @@ async function inSmallAddressSpace(command: Command, sockets: Sockets): Promise<
 async function measure(plan: Plan): Promise<Results> {
   ensureTools(["cc", "socat", "ncat"]);
   const theirs = findSystemdSshProxy();
+  const libvirts = findLibvirtSshProxy();
   const proxies = hosts(theirs);
   const facts = {
-    versions: versions(theirs?.version),
+    versions: versions([
+      [systemd, theirs?.version],
+      [libvirt, libvirts?.version],
+    ]),
     machine: machine(allowedProcessors().length),
     load: os.loadavg()[0] ?? NaN,
     systemdRemark: theirs?.remark ?? null,
+    libvirtRemark: libvirts?.remark ?? null,
   };
   console.error("One by one, many at once, and as relays: this takes several minutes.");
   const sockets = makeSockets();
   const all = candidates(proxies, sockets);
-  const rows = await runOneByOne(all, sockets, plan);
+  const inRun = [...withRun(sockets.folder), ...(await withoutVsock())];
+  const domains = domainCandidates(proxies, libvirts);
+  const rows = [
+    ...(await runOneByOne(all, sockets, plan)),
+    ...(await runOneByOne(domains, { ...sockets, folder: "/run" }, plan, inRun)),
+  ];
   const batchRows = await runManyAtOnce(proxies, sockets, plan);
   const relayRows = await runRelays(proxies, sockets, plan);
   const ours = all.find(({ name }) => name === standalone) as Candidate;
