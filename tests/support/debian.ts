@@ -47,10 +47,10 @@ export function prepareApt(place: string, suite: string, type: "deb" | "deb-src"
   });
 }
 
-/** Unpacks a package of a suite, with those that it depends on, in `place`; gives the tree's folder. */
-export function unpackPackage(place: string, suite: string, name: string): string {
+/** Unpacks packages of a suite, with those that they depend on, in `place`; gives the tree's folder. */
+export function unpackPackage(place: string, suite: string, ...names: string[]): string {
   const apt = prepareApt(place, suite, "deb");
-  apt("install", "-y", "--no-install-recommends", "--download-only", name);
+  apt("install", "-y", "--no-install-recommends", "--download-only", ...names);
   const tree = path.join(place, "tree");
   const archives = path.join(place, "cache/archives");
   for (const name of readdirSync(archives).filter((name) => name.endsWith(".deb"))) {
@@ -59,9 +59,10 @@ export function unpackPackage(place: string, suite: string, name: string): strin
   return tree;
 }
 
-/** The words that start a program of a tree. */
-export function programOf(tree: string, program: string): string[] {
-  const libraries = ["lib", "usr/lib"].map((name) => path.join(tree, name, "x86_64-linux-gnu"));
+/** The words that start a program of a tree; `folder`: of libraries, below the usual ones. */
+export function programOf(tree: string, program: string, folder = ""): string[] {
+  const usual = ["lib", "usr/lib"].map((name) => path.join(tree, name, "x86_64-linux-gnu"));
+  const libraries = folder === "" ? usual : [...usual, path.join(usual[1] ?? "", folder)];
   const loaders = libraries.map((name) => path.join(name, "ld-linux-x86-64.so.2"));
   const loader = loaders.find(existsSync) ?? "";
   return [loader, "--library-path", libraries.join(":"), path.join(tree, program)];
