@@ -57,8 +57,8 @@ export function xdr(...values: (number | Buffer)[]): Buffer {
 }
 
 /** A string, with its length and its padding. */
-export function xdrString(text: string): Buffer {
-  const bytes = Buffer.from(text);
+export function xdrString(text: Bytes): Buffer {
+  const bytes = Buffer.from(text as string);
   return xdr(bytes.length, bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4));
 }
 
@@ -76,7 +76,7 @@ export const failure = (code: number, text: string): Buffer =>
   xdr(code, 10, 1, xdrString(text), 2, ...Array<number>(7).fill(0));
 
 export const UUID = Buffer.from("6695eb01f6a4830479aa97f2502e193f", "hex");
-export const domain = (name: string, id: number): Buffer => xdr(xdrString(name), UUID, id);
+export const domain = (name: Bytes, id: number): Buffer => xdr(xdrString(name), UUID, id);
 
 /** A call, and the payload of its reply; an error's is marked. */
 export interface Call {
@@ -102,7 +102,7 @@ export const call = {
     argument: Buffer.of(),
     ...what,
   }),
-  byName: (name: string, what: Partial<Call>): Call => ({
+  byName: (name: Bytes, what: Partial<Call>): Call => ({
     procedure: Procedure.byName,
     argument: xdrString(name),
     ...what,
@@ -114,7 +114,7 @@ export const call = {
     ...what,
   }),
   /** The daemon looks at the UUID only; the rest is what was asked for and what was found. */
-  xml: (name: string, id: number, text: string): Call => ({
+  xml: (name: Bytes, id: number, text: string): Call => ({
     procedure: Procedure.xml,
     argument: xdr(xdrString(name), UUID, id, 0),
     reply: xdrString(text),
@@ -141,7 +141,7 @@ export function libvirt(calls: readonly Call[], rest: Service = {}): Service {
 }
 
 /** The calls by which a domain's CID is found at once. */
-export const found = (scope: "system" | "session", name: string, text: string): Call[] => [
+export const found = (scope: "system" | "session", name: Bytes, text: string): Call[] => [
   call.open(scope),
   call.byName(name, { reply: domain(name, 1) }),
   call.xml(name, 1, text),

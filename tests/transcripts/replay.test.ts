@@ -33,7 +33,7 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Argument, Code, Exit, Field, Scheme } from "../../assembly/codes";
 import type { Family } from "../../assembly/codes";
-import { makeCase, unixTarget } from "../support/case";
+import { makeCase, unixTarget, vsockTarget } from "../support/case";
 import type { Case, Target } from "../support/case";
 import { Peers } from "./fake-peer";
 import type { PeerOutcome } from "./fake-peer";
@@ -44,6 +44,7 @@ import { escapeBytes, exitOf, subjectOf } from "../support/oracle";
 import { checkOutcome } from "../support/outcome";
 import { all, root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
+import { found, libvirt, machine, machined, socketsOf, vsockXml } from "../support/services";
 import { simulate } from "../simulated/world";
 import { replayCore } from "./replay-core";
 import { readTranscripts } from "./reader";
@@ -369,7 +370,10 @@ const PEER = "vsock-mux/./peer.sock";
 /** Longer text of the command line is cut in a failure: FOREIGN_MAX of assembly/proxy/memory.ts. */
 const FOREIGN_MAX = 4160;
 
-/** An address as a case of the command, and what it says of the address. */
+/** A directory without services. */
+const RUNTIME = "/nonexistent/run";
+
+/** An address as a case of the command, and what it says of the address. A name leads to vsock/7. */
 function addressAsCase(one: AddressCase, world: Case["world"], ...options: string[]): Case {
   const { code, scheme: number, argument, socketAddress, port } = one.outcome;
   const scheme = (number ?? 0) as Scheme;
@@ -386,10 +390,29 @@ function addressAsCase(one: AddressCase, world: Case["world"], ...options: strin
   const what = { name: placeOf(one), args: [...options, ...words.map(unhex)], world };
   if (code !== (Code.Done as number)) {
     let subject = show(written);
-    if (hasPort) subject += ` port ${one.port === undefined ? "22" : show(unhex(one.port))}`;
+    const isPort = argument === (Argument.Port as number);
+    if (hasPort || (scheme > Scheme.Host && isPort))
+      subject += ` port ${one.port === undefined ? "22" : show(unhex(one.port))}`;
     return makeCase({ ...what, subject, code });
   }
   const address = unhex(socketAddress ?? "");
+  const nameSchemes = ["machine", "qemu", "qemu:system", "qemu:session"] as const;
+  const nameScheme = nameSchemes[scheme - Scheme.Machine];
+  if (nameScheme !== undefined) {
+    const lookup = { scheme: nameScheme, directory: RUNTIME };
+    const [[socket = ""] = []] = socketsOf(lookup).filter(({ length }) => length > 0);
+    const text = address.subarray(2);
+    const scope = nameScheme === "qemu:session" ? "session" : "system";
+    const service =
+      nameScheme === "machine"
+        ? machined(String(text), machine({ class: "vm", vSockCid: 7 }))
+        : libvirt(found(scope, text, vsockXml(7)));
+    return makeCase({
+      ...{ ...what, subject: show(written), lookup, target: vsockTarget(7, port) },
+      environment: [`XDG_RUNTIME_DIR=${RUNTIME}`],
+      world: { ...world, services: { [socket]: [service] } },
+    });
+  }
   const names = ["unix", "unix-abstract", "vsock", "vsock-mux", ".host"] as const;
   const parsed = { scheme: names[scheme - 1], family: address.readUInt16LE() as Family, address };
   const target = (hasPort ? { ...parsed, port } : parsed) as Target;
@@ -421,7 +444,7 @@ describeBuild("simulated", () => {
     prepare: (one) => () => {
       const world = { attempts: [{ reply: ["OK 5\n"] }] };
       const like = addressAsCase(one, world);
-      const outcome = simulate(like.args, world);
+      const outcome = simulate(like.args, like.world, like.environment);
       checkOutcome({ code: Code.Done, ...like }, outcome);
       return { connections: outcome.connections.length };
     },
