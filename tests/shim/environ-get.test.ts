@@ -19,8 +19,11 @@ describe("environ_sizes_get, environ_get", () => {
       ${print}
       print(new Program());`;
     delete process.env["TERM"];
-    const all = await inChild(script({ TERM: "", SSH_VSOCK_PROXY_OPTIONS: "-v", HOME: "/" }));
-    assert.equal(all.stdout, '2 "SSH_VSOCK_PROXY_OPTIONS=-v\\u0000TERM=\\u0000"\n');
+    delete process.env["XDG_RUNTIME_DIR"];
+    const variables = { TERM: "", XDG_RUNTIME_DIR: "/r", SSH_VSOCK_PROXY_OPTIONS: "-v" };
+    const { stdout } = await inChild(script({ ...variables, HOME: "/", XDG_RUNTIME_DIRS: "/" }));
+    const expected = ["SSH_VSOCK_PROXY_OPTIONS=-v", "TERM=", "XDG_RUNTIME_DIR=/r"];
+    assert.equal(stdout, `3 "${expected.map((one) => `${one}\\u0000`).join("")}"\n`);
     assert.equal((await inChild(script({}))).stdout, '0 ""\n');
   });
 
