@@ -150,7 +150,8 @@ export function exchange(socket: fd, until: u64, deadline: u64): Result {
 function sendRequest(socket: fd, deadline: u64): Result {
   const length = names.lookup_request(lookupSlot, lookupRequest);
   for (let sent: u32 = 0; sent < length; sent += transferred()) {
-    const error = send(socket, lookupRequest + sent, length - sent, 0, deadline);
+    let error = send(socket, lookupRequest + sent, length - sent, 0, deadline);
+    if (error == errno.SUCCESS && transferred() == 0) error = errno.PIPE;
     if (error != errno.SUCCESS) return lookupFailure(error, "sock_send");
   }
   return DONE;
