@@ -4,11 +4,25 @@
 import fc from "fast-check";
 
 import { address, exchange, noise, subjects } from "../support/arbitrary";
+import { Code } from "../../assembly/codes";
 import { vsockTarget } from "../support/case";
-import type { Attempt, Case, Simulation, Stdout } from "../support/case";
+import type { Attempt, Case, Lookup, Service, Simulation, Stdout } from "../support/case";
 import { finish, how, merge, oneOf } from "../support/draft";
 import type { Draft, Option } from "../support/draft";
-import { connectCodes } from "../support/oracle";
+import { connectCodes, serviceCodes } from "../support/oracle";
+import {
+  call,
+  cut,
+  domain,
+  found,
+  libvirt,
+  machine,
+  machineError,
+  machined,
+  noDomain,
+  socketsOf,
+  vsockXml,
+} from "../support/services";
 
 const times: [string, number][] = [
   ["1ms", 1],
@@ -91,6 +105,62 @@ const simulation: fc.Arbitrary<Simulation> = fc.oneof(
   fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map((wallNs) => ({ wallNs })),
 );
 
+const DIRECTORY = "/run/user/7";
+
+/** What a connection to machined meets, in segments of any length, and what libvirt's does. */
+const service = (scheme: Lookup["scheme"], scope: "system" | "session"): fc.Arbitrary<Service> => {
+  const vm = machine({ class: "vm", vSockCid: 7 });
+  const unknown = machineError("io.systemd.Machine.NoSuchMachine");
+  const exchanges: Service[] =
+    scheme === "machine"
+      ? [machined("vm", vm), machined("vm", unknown, { code: Code.NoSuchMachine })]
+      : [
+          libvirt(found(scope, "vm", vsockXml(7))),
+          libvirt([call.open(scope), call.byName("vm", noDomain)], { code: Code.NoSuchDomain }),
+          libvirt([call.open(scope), call.byName("vm", { reply: domain("vm", -1) })], {
+            code: Code.DomainOff,
+          }),
+        ];
+  const asked: Service["exchange"] = [[exchanges[0]?.exchange?.[0]?.[0] ?? "", []]];
+  return fc.oneof(
+    oneOf(...Object.keys(serviceCodes)).map((connect) => ({ connect })),
+    oneOf<Service[]>(
+      { takes: "deadline" },
+      { exchange: asked, drops: "unread" },
+      { exchange: asked, drops: "before-request" },
+    ),
+    fc
+      .tuple(oneOf(...exchanges), fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }))
+      .map(([one, lengths]) => cut(one, ...lengths)),
+    oneOf<("eof" | "silence")[]>("eof", "silence").map((end) => ({ exchange: asked, end })),
+  );
+};
+
+/** Any services, which know the name or not, and any attempts where it leads. */
+const names: fc.Arbitrary<Draft> = fc
+  .record({
+    scheme: oneOf<Lookup["scheme"][]>("machine", "qemu", "qemu:system", "qemu:session"),
+    isSet: fc.boolean(),
+    limits,
+    attempts: fc.array(anyAttempt, { minLength: 1, maxLength: 3 }),
+    stdout: oneOf<Stdout[]>("unix", "pipe"),
+  })
+  .chain(({ scheme, isSet, limits, attempts, stdout }) => {
+    const lookup: Lookup = { scheme, ...(isSet && { directory: DIRECTORY }) };
+    const sockets = socketsOf(lookup).flat();
+    const met = sockets.map((at) => {
+      const scope = at.startsWith(DIRECTORY) ? "session" : "system";
+      return fc.array(service(scheme, scope), { maxLength: 3 }).map((all) => [at, all] as const);
+    });
+    return fc.tuple(...met).map((services) =>
+      merge(limits, {
+        ...{ lookup, words: [`${scheme}/vm`], subject: `${scheme}/vm`, target: vsockTarget(7, 22) },
+        ...(sockets.length === 0 && { code: Code.NoRuntimeDirectory }),
+        world: { attempts, stdout, services: Object.fromEntries(services) },
+      }),
+    );
+  });
+
 /** With 30 s in place of minutes and days, which would be too many calls. */
 function shortened(draft: Draft): Draft {
   const { options = [], timeoutMs = 5000, waitMs = 0 } = draft;
@@ -108,7 +178,11 @@ function shortened(draft: Draft): Draft {
 
 export const simulatedCases: fc.Arbitrary<Case> = fc
   .record({
-    draft: fc.oneof({ weight: 2, arbitrary: subjects }, { weight: 1, arbitrary: meets }),
+    draft: fc.oneof(
+      { weight: 4, arbitrary: subjects },
+      { weight: 2, arbitrary: meets },
+      { weight: 1, arbitrary: names },
+    ),
     noise,
     how,
     simulation,
@@ -119,6 +193,9 @@ export const simulatedCases: fc.Arbitrary<Case> = fc
     const { world } = one;
     const result: Case = {
       ...one,
+      ...(one.lookup?.directory !== undefined && {
+        environment: [...(one.environment ?? []), `XDG_RUNTIME_DIR=${DIRECTORY}`],
+      }),
       world: {
         ...world,
         ...(exitMs !== null && { clientExits: { ms: exitMs } }),

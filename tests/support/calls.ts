@@ -17,6 +17,7 @@ import { errno } from "./errno";
 import * as oracle from "./oracle";
 import { check, reasonOf, retryable } from "./oracle";
 import type { Reason } from "./oracle";
+import { socketsOf } from "./services";
 
 /** A call of an import. Times are in nanoseconds after the start. */
 export interface Call {
@@ -258,14 +259,16 @@ function reasonForService({ steps, socket, service }: Steps): Reason | undefined
     const call = name === "poll_oneoff" ? "sock_send" : name;
     return reasonOf(error, call, oracle.lookupCodes);
   }
+  if (name === "sock_send" && last.count === 0) return { code: Code.EndWithinReply };
   if (name !== "sock_recv" || error === AGAIN) return timeout;
   if (last.count === 0) return { code: Code.EndWithinReply };
   // What has come by the deadline may be all of it.
   const replies = (service?.exchange ?? []).flatMap(([, reply]) => reply);
   const all = replies.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
+  const { enough = all } = service ?? {};
   const wait = steps.at(-2);
   const isLate = wait?.due === true || wait?.errno === TIMEDOUT;
-  if (isLate && (socket?.taken.length ?? 0) < all) return timeout;
+  if (isLate && (socket?.taken.length ?? 0) < enough) return timeout;
   return service?.code === undefined ? undefined : { code: service.code };
 }
 
@@ -523,7 +526,10 @@ function checkTime(one: Case, calls: readonly Call[], exit: number): void {
     check(connect.until === first + timeout, "sock_connect has another deadline");
   }
   const stalls = one.world.simulation?.stalls === true ? calls.length * 2 * SECOND : 0;
-  const most = (wait > 0 ? wait : timeout) + STDERR_TIMEOUT + MOMENT + stalled + stalls;
+  // The services that may reply at the deadline, and the target.
+  const moments = one.lookup === undefined ? 1 : 1 + socketsOf(one.lookup).length;
+  const limits = (wait > 0 ? wait : timeout) + STDERR_TIMEOUT;
+  const most = limits + moments * MOMENT + stalled + stalls;
   const ran = endOf(calls);
   check(ran <= most, `it runs for ${Math.round(ran / MS)} ms`);
   if (exit !== 0) checkPatience(one, calls);

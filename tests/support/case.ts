@@ -125,6 +125,8 @@ export interface Service extends Omit<Attempt, "reply"> {
    */
   code?: Code;
   detail?: string;
+  /** How many bytes of the replies say so; default: all. */
+  enough?: number;
 }
 
 export interface Stdin {

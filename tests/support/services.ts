@@ -137,7 +137,10 @@ export function libvirt(calls: readonly Call[], rest: Service = {}): Service {
     const payload = error ?? reply;
     return [request, payload ? [message({ ...head, type: 1, status }, payload)] : []];
   });
-  return { exchange, ...rest };
+  // At the end of this attribute the rest of a domain's XML is not read.
+  const all = Buffer.concat(exchange.flatMap(([, reply]) => reply) as Buffer[]).toString("latin1");
+  const [before] = /^[^]*<cid [^>]*address='\d+'/.exec(all) ?? [];
+  return { exchange, ...(before !== undefined && { enough: before.length }), ...rest };
 }
 
 /** The calls by which a domain's CID is found at once. */
