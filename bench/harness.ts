@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { compileProgram } from "../tests/support/compile";
 import { root } from "../tests/support/proxy";
 import { makeFolder } from "../tests/support/scratch";
+import { tool } from "../tests/support/tools";
 
 /** For all files that the benchmark writes. */
 export const build = path.join(root, "build/bench");
@@ -117,7 +118,7 @@ export async function withoutVsock(): Promise<string[]> {
 export function withRun(folder: string): string[] {
   const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
   const bind = 'mount --bind "$0" /run && exec "$@"';
-  return ["/usr/bin/unshare", "--mount", ...asRoot, "/bin/sh", "-c", bind, folder];
+  return [tool("unshare"), "--mount", ...asRoot, "/bin/sh", "-c", bind, folder];
 }
 
 interface Place {
