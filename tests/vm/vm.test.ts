@@ -5,17 +5,21 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../../assembly/codes";
 import { messageOf } from "../support/messages";
-import { proxyCommand } from "../support/proxy";
+import { exitOf } from "../support/oracle";
+import { proxyCommand, root } from "../support/proxy";
 import { proxyCommandLine, runProgram } from "../support/sshd";
 import type { Finished } from "../support/sshd";
 import { Guest } from "./guest";
+import { tables } from "./inside";
 
 const proxy = proxyCommand("standalone");
+const fragment = path.join(root, "docs/00-ssh-vsock-proxy.conf");
 /** A boot takes 15 s on an idle machine. */
 const bootMs = 400_000;
 
@@ -135,5 +139,78 @@ describe("a virtual machine", { timeout: 1_500_000 }, () => {
     const { exit, stdout, stderr } = await anew;
     assert.equal(exit, 0, stderr + guest.log());
     assert.notEqual(stdout.toString(), old);
+  });
+
+  describe("inside", () => {
+    before(async () => {
+      await guest.scp([...proxy, "guest:/usr/local/bin/ssh-vsock-proxy"]);
+      await guest.scp([fragment, "guest:/etc/ssh/ssh_config.d/"]);
+      for (const name of ["user_key", "known_hosts"]) {
+        await guest.scp([guest.inside(name), "guest:/root/"]);
+      }
+      await guest.succeed(`set -e
+# systemd's, for its own proxy.
+rm /etc/ssh/ssh_config.d/20-systemd-ssh-proxy.conf
+useradd --create-home --uid 1000 ada
+for home in /root /home/ada; do
+  mkdir -p $home/.ssh
+  cp /root/user_key $home/.ssh/id_ed25519
+  cp /root/known_hosts $home/.ssh/
+  printf 'Host *\\n HostKeyAlias guest\\n User root\\n BatchMode yes\\n LogLevel ERROR\\n' >$home/.ssh/config
+done
+chown -R ada: /home/ada`);
+    });
+
+    const here = (as: string | undefined, command: string): string =>
+      as === undefined
+        ? command
+        : `runuser -u ${as} -- env HOME=/home/${as} XDG_RUNTIME_DIR=/run/user/1000 ${command}`;
+
+    for (const { title, prepare, rows } of tables) {
+      describe(title, () => {
+        before(() => guest.succeed(`set -e\n${prepare}`));
+
+        for (const row of rows) {
+          const { address, as, code, at, leads, tokens } = row;
+          const who = `${as ?? "root"}: ${address}${tokens === undefined ? "" : ` with ${tokens}`}`;
+          if (leads !== undefined) {
+            it(`${who} leads to ${leads}`, async () => {
+              const log = "/tmp/proxy.log";
+              const run = here(as, `ssh-vsock-proxy --timeout 5m --stdio --log-file ${log}`);
+              await guest.succeed(`rm -f ${log}
+${run} -- "${address}" </dev/null >/dev/null 2>&1 &
+until grep -qs ' at ${leads} port 22: ' ${log}; do kill -0 $! || exit 1; sleep 0.1; done
+kill $!`);
+            });
+          } else if (code === undefined) {
+            it(`${who} logs in${row.in === undefined ? "" : ` to a ${row.in}`}`, async () => {
+              const option = `-o ProxyCommand='ssh-vsock-proxy -- ${tokens ?? ""}'`;
+              const words = `ssh -n ${tokens === undefined ? "" : option} ${address}`;
+              const remote = "'systemd-detect-virt --container; exit 42'";
+              const ran = await guest.run(here(as, `${words} ${remote}`));
+              const where = row.in === undefined ? "none\n" : "systemd-nspawn\n";
+              const { exit, stdout, stderr } = ran;
+              assert.deepEqual([exit, stdout.toString(), stderr], [42, where, ""]);
+            });
+          } else {
+            it(`${who}: ${Code[code]}`, async () => {
+              // A domain without a system never answers.
+              const limit = code === Code.NoAnswer ? "5s" : "1m";
+              const timed = `ssh-vsock-proxy --timeout ${limit}`;
+              const run = here(as, `${timed} --stdio -- "$address" </dev/null`);
+              const ran = await guest.run(`address="${address}"; echo "$address"; ${run}`);
+              const [exit, stdout, stderr] = [ran.exit, ran.stdout.toString(), ran.stderr];
+              assert.equal(exit, exitOf(code), stderr);
+              const name = stdout.trimEnd();
+              const subject = at === undefined ? name : `${name} at ${at}`;
+              const start = `ssh-vsock-proxy: ${subject}: ${messageOf(code)}`;
+              assert.equal(stderr.slice(0, start.length), start);
+              assert.match(stderr, /^.*\n$/);
+              assert.equal(stdout, `${name}\n`);
+            });
+          }
+        }
+      });
+    }
   });
 });
