@@ -315,7 +315,7 @@ function payloadWord(slot: usize, field: u32, value: u32): bool {
       store<u32>(slot, value, OF_ID);
       return left == 0;
     case State.Xml:
-      return field == 0 && beginRun(slot, value);
+      return beginRun(slot, value);
   }
   // CONNECT_OPEN's reply is empty.
   return false;
@@ -403,7 +403,7 @@ function endOfMessage(slot: usize): void {
   if (isEvent) return;
   const complete = failed
     ? part == Part.Rest
-    : part == Part.Word && fields >= fieldsOf(state) && load<u8>(slot, OF_READY) == 0;
+    : fields >= fieldsOf(state) && load<u8>(slot, OF_READY) == 0;
   if (!complete) end(slot, Code.BadReply);
   else if (failed) endOfError(slot, state, load<u32>(slot, OF_ERROR));
   else endOfReply(slot, state);

@@ -236,9 +236,10 @@ function scalar(slot: usize, json: usize, event: Event): void {
     return;
   }
   if (!isString) return end(slot, Code.BadReply);
-  let tells = true;
+  let tells: bool;
   if (field == Field.Address) {
     if (lengthOf(json) > TEXT_MAX) return end(slot, Code.BadReply);
+    tells = lengthOf(json) > 0;
   } else {
     tells = targetOf(slot) != Target.Address;
     if (field == Field.Class) {
@@ -249,7 +250,7 @@ function scalar(slot: usize, json: usize, event: Event): void {
   }
   if (!tells || load<u8>(slot, OF_FAILURE) != 0) return;
   keepText(slot, json);
-  if (field == Field.Address && lengthOf(json) > 0) setTarget(slot, Target.Address);
+  if (field == Field.Address) setTarget(slot, Target.Address);
 }
 
 /** Keeps which of `words` the text is, from 1 on; returns whether it is OTHER. */
