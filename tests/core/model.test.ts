@@ -1,5 +1,5 @@
-// core.wasm and a second implementation of its rules, model.ts, have the same results: on the corpora
-// of the fuzzers and on what fast-check generates. A failure shows the smallest input found, and the
+// core.wasm, names.wasm and second implementations of their rules, model.ts and lookup-model.ts, have the
+// same results: on the corpora of the fuzzers and on what fast-check generates. A failure shows the smallest input found, and the
 // command that tests it again.
 
 import assert from "node:assert/strict";
@@ -9,8 +9,11 @@ import {
   packedInputs,
   readAddress,
   readHandshake,
+  readLookup,
   writeAddress,
   writeHandshake,
+  writeLookup,
+  writeTranscripts,
 } from "../fuzz/inputs";
 import { checkInput, coreAddress, coreHandshake, modelAddress, modelHandshake } from "./model";
 import { readTranscripts } from "../transcripts/reader";
@@ -118,11 +121,49 @@ const handshake = fc.record({
   end: fc.constantFrom("eof" as const, "silence" as const, undefined),
 });
 
-describe("core.wasm and the model have the same results", () => {
-  for (const target of ["address", "handshake"] as const) {
+const pieces = [
+  ...['"', "\\", "\\ud800", "\\u00e9", "\xc3\xa9", "\xff", "{", "}", "[", "]", ",", ":", " ", "\0"],
+  ...["null", "true", "0", "-", "1.5e7", "4294967296", '"class":"vm"', '"x":', '"error":""'],
+  ...[
+    "<",
+    ">",
+    "/",
+    "'",
+    "=",
+    " address='7'",
+    "<vsock>",
+    "<a>",
+    "</a>",
+    "<!--",
+    "-->",
+    "<![CDATA[",
+  ],
+];
+
+const edit = fc.record({
+  at: fc.nat(),
+  drop: fc.constantFrom(0, 0, 1, 4, 12),
+  put: fc.oneof(fc.constantFrom("", ...pieces).map(latin1), fc.uint8Array({ maxLength: 2 })),
+});
+
+/** The inputs of the transcripts with a few edits. */
+const lookup = fc
+  .tuple(
+    fc.constantFrom(...writeTranscripts(readTranscripts()).lookup),
+    fc.array(edit, { maxLength: 3 }),
+  )
+  .map(([seed, edits]) =>
+    edits.reduce((input, { at, drop, put }) => {
+      const from = at % (input.length + 1);
+      return Buffer.concat([input.subarray(0, from), put, input.subarray(from + drop)]);
+    }, seed),
+  );
+
+describe("the modules and their models have the same results", () => {
+  for (const target of ["address", "handshake", "lookup"] as const) {
     it(`on the corpus of ${target}`, () => {
       const inputs = packedInputs(target);
-      assert.ok(inputs.length > 20, `${inputs.length} inputs`);
+      assert.ok(inputs.length > 5, `${inputs.length} inputs`);
       for (const input of inputs) {
         try {
           checkInput(target, input);
@@ -145,6 +186,12 @@ describe("core.wasm and the model have the same results", () => {
     checkAll(name, handshake, (input) => {
       const answer = Buffer.concat(input.segments);
       assert.deepEqual(coreHandshake({ ...input, answer }), modelHandshake({ ...input, answer }));
+    });
+  });
+
+  it("on generated look-ups", ({ name }) => {
+    checkAll(name, lookup, (input) => {
+      checkInput("lookup", input);
     });
   });
 });
@@ -170,6 +217,15 @@ describe("a transcript as an input of a fuzzer", () => {
       const all = sent === outcome.request.length / 2;
       assert.deepEqual(read, { ...input, sent: all ? undefined : sent });
       assert.deepEqual(Buffer.concat(cut), bytes(answer));
+    }
+  });
+
+  it("is the same look-up", () => {
+    for (const { service, name, answer, end } of transcripts.lookup) {
+      const input = { service, name: bytes(name), answer: bytes(answer), end };
+      const { segments: cut = [], ...read } = readLookup(writeLookup(input)) ?? {};
+      assert.deepEqual(read, input);
+      assert.deepEqual(Buffer.concat(cut), input.answer);
     }
   });
 });

@@ -5,7 +5,14 @@
 
 import assert from "node:assert/strict";
 import { AddressError, Handshake, HandshakeError, parseAddress } from "ssh-vsock-proxy";
-import { readAddress, readHandshake, type AddressInput, type HandshakeInput } from "../fuzz/inputs";
+import {
+  readAddress,
+  readHandshake,
+  readLookup,
+  type AddressInput,
+  type HandshakeInput,
+} from "../fuzz/inputs";
+import { checkLookup } from "./lookup-model";
 
 const U32_MAX = 0xffff_ffff;
 
@@ -208,10 +215,13 @@ export function coreHandshake({ port, sent, segments, end }: HandshakeInput): Ha
 }
 
 /** Compares the two on an input of a fuzz target; throws if they differ. */
-export function checkInput(target: "address" | "handshake", bytes: Buffer): void {
+export function checkInput(target: "address" | "handshake" | "lookup", bytes: Buffer): void {
   if (target === "address") {
     const input = readAddress(bytes);
     if (input !== undefined) assert.deepEqual(coreAddress(input), modelAddress(input));
+  } else if (target === "lookup") {
+    const input = readLookup(bytes);
+    if (input !== undefined) checkLookup(input);
   } else {
     const input = readHandshake(bytes);
     if (input !== undefined) assert.deepEqual(coreHandshake(input), modelHandshake(input));

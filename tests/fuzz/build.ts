@@ -1,5 +1,5 @@
-// Builds the fuzz targets into build/fuzz: core.wasm, translated to C by wasm2c, and the target, with
-// libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
+// Builds the fuzz targets into build/fuzz: core.wasm or names.wasm, translated to C by wasm2c, and the
+// target, with libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
 //
 // Only the module is instrumented to guide libFuzzer, and only by its edges: the comparisons that
 // libFuzzer can trace as well are mostly those of the bounds checks, and take three quarters of the
@@ -12,8 +12,11 @@ import { ensureTools, tool } from "../support/tools";
 import { root } from "../support/proxy";
 import { translate } from "../support/wasm2c";
 
-export const targets = ["address", "handshake"] as const;
+export const targets = ["address", "handshake", "lookup"] as const;
 export type Target = (typeof targets)[number];
+
+/** The module that a target runs. */
+export const moduleOf = (target: Target) => (target === "lookup" ? "names" : "core");
 
 export const folder = path.join(root, "build/fuzz");
 
@@ -40,13 +43,14 @@ function run(command: string, args: readonly string[]): void {
  */
 export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): string {
   ensureTools(["clang", "libfuzzer"]);
-  if (!existsSync(path.join(root, "dist/core.wasm"))) {
-    throw new Error("dist/core.wasm is missing: run `npm run build`");
+  const name = moduleOf(target);
+  if (!existsSync(path.join(root, `dist/${name}.wasm`))) {
+    throw new Error(`dist/${name}.wasm is missing: run \`npm run build\``);
   }
   mkdirSync(folder, { recursive: true });
   const draft = mkdtempSync(path.join(folder, "draft-"));
   const counts = variant === "branches";
-  const wasm = path.join(root, counts ? "build/fuzz/branches/core.wasm" : "dist/core.wasm");
+  const wasm = path.join(root, counts ? "build/fuzz/branches" : "dist", `${name}.wasm`);
   const file = path.join(folder, counts ? `branches/${target}` : target);
   // To wasm2c the counter is another instance, which needs nothing: any type will do.
   const counting = counts ? ["-DCOUNTS_BRANCHES", "-Dw2c_coverage=shim"] : [];
@@ -54,9 +58,9 @@ export function build(target: Target, variant: "fuzz" | "branches" = "fuzz"): st
     run(tool("clang"), [...flags, ...counting, `-I${draft}`, ...args]);
   };
   try {
-    translate(wasm, "core", draft);
+    translate(wasm, name, draft);
     const module = path.join(draft, "module.o");
-    compile([...(counts ? [] : [guidance]), "-c", path.join(draft, "core.c"), "-o", module]);
+    compile([...(counts ? [] : [guidance]), "-c", path.join(draft, `${name}.c`), "-o", module]);
     const sources = ["sandbox", target, ...(counts ? ["branches"] : [])];
     compile([
       "-fsanitize=fuzzer",

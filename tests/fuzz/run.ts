@@ -1,17 +1,17 @@
-// npm run fuzz: fuzzes the parser of addresses and the handshake with libFuzzer, in core.wasm, translated
-// to C by wasm2c, and the command with fast-check, in the simulation. What has to hold is in the first
-// lines of address.c, handshake.c and tests/simulated/fuzz.ts.
+// npm run fuzz: fuzzes the parser of addresses, the handshake and the look-up with libFuzzer, in core.wasm
+// and names.wasm, translated to C by wasm2c, and the command with fast-check, in the simulation. What has
+// to hold is in the first lines of address.c, handshake.c, lookup.c and tests/simulated/fuzz.ts.
 //
-//     npm run fuzz -- [TARGET] [--seconds N]      address, handshake or command; 60 s, shared by all three
-//     npm run fuzz -- TARGET INPUT...             address or handshake: these inputs, a file or in
+//     npm run fuzz -- [TARGET] [--seconds N]      address, handshake, lookup or command; 60 s, shared by all
+//     npm run fuzz -- TARGET INPUT...             but for command: these inputs, a file or in
 //                                                 hexadecimal, one after the other: what happens
 //     npm run fuzz -- command --seed N [--path PATH]    a certain run; with PATH, one input: what happens
 //     npm run fuzz -- coverage                    which branches of assembly/ the tests reach
 //     npm run fuzz -- pack                        writes tests/fuzz/corpus anew, with what was found since
 //
 // libFuzzer begins with tests/fuzz/corpus, the transcripts, and what former runs found worth keeping
-// (build/fuzz/corpus). The result of each of these inputs is compared with tests/core/model.ts. A finding
-// is minimised, and kept in build/fuzz/findings.
+// (build/fuzz/corpus). The result of each of these inputs is compared with a model (tests/core/model.ts,
+// lookup-model.ts). A finding is minimised, and kept in build/fuzz/findings.
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -28,7 +28,11 @@ import { coverage } from "./coverage";
 import { packedInputs, packInputs, writeTranscripts } from "./inputs";
 
 /** Longer inputs show nothing that shorter ones do not, and take their time. */
-const longest: Readonly<Record<Target, number>> = { address: 128, handshake: 64 };
+const longest: Readonly<Record<Target, number>> = {
+  address: 128,
+  handshake: 64,
+  lookup: 512,
+};
 
 /**
  * Each of these costs a tenth of the time, and does not pay where there is as little to reach as in the
@@ -36,6 +40,13 @@ const longest: Readonly<Record<Target, number>> = { address: 128, handshake: 64 
  * inputs that reach the same, which `pack` makes anyway.
  */
 const thrift = ["-entropic=0", "-reduce_inputs=0"];
+
+/** How often a look-up takes an edge says little: it does so for each byte. */
+const thriftInMerging: Readonly<Record<Target, readonly string[]>> = {
+  address: [],
+  handshake: [],
+  lookup: ["-use_counters=0"],
+};
 
 /** Inputs of up to so many bytes are shown in hexadecimal. */
 const SHOWN_MAX = 512;
@@ -60,13 +71,16 @@ const environment = {
 
 const shown = (file: string): string => path.relative(root, file);
 
+function putInputs(inputs: readonly Buffer[], to: string): void {
+  mkdirSync(to, { recursive: true });
+  for (const input of inputs) {
+    writeFileSync(path.join(to, createHash("sha1").update(input).digest("hex")), input);
+  }
+}
+
 /** Puts what there is to begin with into a folder. */
 function putSeeds(target: Target, to: string): void {
-  mkdirSync(to, { recursive: true });
-  const seeds = [...packedInputs(target), ...writeTranscripts(readTranscripts())[target]];
-  for (const seed of seeds) {
-    writeFileSync(path.join(to, createHash("sha1").update(seed).digest("hex")), seed);
-  }
+  putInputs([...packedInputs(target), ...writeTranscripts(readTranscripts())[target]], to);
 }
 
 /** The folder in which libFuzzer keeps what it finds, with what there is to begin with. */
@@ -146,7 +160,7 @@ function disagreement(target: Target, file: string): string | undefined {
     checkInput(target, readFileSync(file));
     return undefined;
   } catch (error) {
-    return `the core and tests/core/model.ts disagree: ${(error as Error).message}`;
+    return `the core and its model disagree: ${(error as Error).message}`;
   }
 }
 
@@ -221,18 +235,20 @@ function replay(target: Target, inputs: readonly string[]): boolean {
   return results.every((passed) => passed);
 }
 
-/** Writes a corpus of the repository anew: the few inputs that reach what the many do. */
+/** Writes a corpus of the repository anew: the few inputs that reach, with the transcripts, what the many do. */
 async function pack(target: Target): Promise<void> {
   const executable = build(target);
   const corpus = fillCorpus(target);
   const merged = path.join(folder, `merged-${target}`);
   rmSync(merged, { recursive: true, force: true });
-  mkdirSync(merged, { recursive: true });
+  putInputs(writeTranscripts(readTranscripts())[target], merged);
+  const known = new Set(readdirSync(merged));
   const { passed, log } = await libFuzzer(executable, [
-    ...["-merge=1", `-max_len=${MERGED_MAX}`, merged, corpus],
+    ...["-merge=1", `-max_len=${MERGED_MAX}`, ...thriftInMerging[target], merged, corpus],
   ]);
   if (!passed) throw new Error(`${log}\n${target}: merging failed`);
-  const inputs = readdirSync(merged).map((name) => readFileSync(path.join(merged, name)));
+  const found = readdirSync(merged).filter((name) => !known.has(name));
+  const inputs = found.map((name) => readFileSync(path.join(merged, name)));
   packInputs(target, inputs);
   console.log(`${target}: ${inputs.length} inputs of ${readdirSync(corpus).length}`);
 }

@@ -75,5 +75,5 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *of, uint64_t pages, uint64_t max_
 uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *of, uint64_t delta) {
     (void)of;
     (void)delta;
-    finding("core.wasm has its memory grown");
+    finding("the module has its memory grown");
 }

@@ -1,5 +1,5 @@
-// What the fuzz targets share: the one instance of core.wasm, translated to C by wasm2c, and its
-// memory; and how a finding is reported.
+// What the fuzz targets share: the memory of the one instance of core.wasm or names.wasm, translated to
+// C by wasm2c; and how a finding is reported.
 //
 // AddressSanitizer knows which bytes of that memory the module may touch. Everything from `heap` on is
 // poisoned but for what a target lends out, to the byte: so reads and writes outside the buffers that
