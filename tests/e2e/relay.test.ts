@@ -5,13 +5,13 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, readdirSync, readlinkSync, writeSync } from "node:fs";
 import net from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Code } from "../../assembly/codes";
-import { cpuTicks } from "../support/processors";
+import { cpuTicks, watchMemory } from "../support/processors";
 import { all, proxyCommand } from "../support/proxy";
 import { tool } from "../support/tools";
 import { Peers, block, collect, digest, failed, fill, pump, schemes, settle, start } from "./relay";
@@ -537,22 +537,3 @@ describe("the relay", { timeout: 600_000 }, () => {
     assert.deepEqual(await it.ended, clean);
   });
 });
-
-/** Samples of the resident memory of a process. */
-function watchMemory(pid: number): { look: () => void; assertConstant: () => void } {
-  const seen: number[] = [];
-  return {
-    look() {
-      // statm and status are inexact, and may show 0 (proc(5)).
-      const text = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
-      seen.push(Number(/^Rss: +(\d+) kB$/m.exec(text)?.[1]));
-    },
-    assertConstant() {
-      const early = seen[Math.floor(seen.length / 4)] ?? 0;
-      const last = seen.at(-1) ?? 0;
-      assert.ok(seen.length > 3 && early > 0, `seen: ${seen.join()}`);
-      // The kernel and the loader may add pages.
-      assert.ok(last - early <= 256, `${early} KiB became ${last} KiB`);
-    },
-  };
-}

@@ -1,6 +1,7 @@
 // The processors that this process may run on, in a container not all of the machine; and the
-// processor time of processes.
+// processor time and the memory of processes.
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
 /** Their numbers, as for taskset(1): Cpus_allowed_list of proc(5). */
@@ -28,4 +29,25 @@ export function cpuTicks(pid: number): number {
 /** Whether a process waits for an event: it is not running or ready to run (field 3). */
 export function isAsleep(pid: number): boolean {
   return statFields(pid)[0] === "S";
+}
+
+/** Samples of the resident memory of a process, in KiB. The kernel and the loader may add pages. */
+export function watchMemory(pid: number): {
+  look: () => void;
+  assertConstant: (most?: number) => void;
+} {
+  const seen: number[] = [];
+  return {
+    look() {
+      // statm and status are inexact, and may show 0 (proc(5)).
+      const text = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+      seen.push(Number(/^Rss: +(\d+) kB$/m.exec(text)?.[1]));
+    },
+    assertConstant(most = 256) {
+      const early = seen[Math.floor(seen.length / 4)] ?? 0;
+      const last = seen.at(-1) ?? 0;
+      assert.ok(seen.length > 3 && early > 0, `seen: ${seen.join()}`);
+      assert.ok(last - early <= most, `${early} KiB became ${last} KiB`);
+    },
+  };
 }
