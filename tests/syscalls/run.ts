@@ -23,6 +23,7 @@ import path from "node:path";
 
 import type { Case } from "../support/case";
 import { fakeSsh } from "../support/fake-ssh";
+import { MACHINED } from "../support/services";
 import { greeting } from "../support/listener";
 import { makePipe } from "../support/pipes";
 import { ensureTools, tool } from "../support/tools";
@@ -34,6 +35,7 @@ import {
   caseOf,
   injectionIn,
   program,
+  runtimeDirectory,
   saysGone,
   scenarios,
   startPeers,
@@ -56,6 +58,7 @@ async function run(
   // -D: the executable stays the child of the process that starts this.
   const command = [
     ...[tool("strace"), "-D", "-qq", "-s", "512", "-o", log],
+    ...["-E", `XDG_RUNTIME_DIR=${runtimeDirectory(peers)}`],
     ...injections.flatMap((text) => ["-e", `inject=${text}`]),
     ...[program, ...one.args.map(String)],
   ];
@@ -103,13 +106,16 @@ async function runForSsh(command: string[], { world }: Case): Promise<Ended> {
   return { ...ended, ...(read && { read }), ...(socket && { socket }) };
 }
 
-/** What was sent over each connection, and taken from it. */
+/** What was sent over each connection, and taken from it; without the services'. */
 function connectionsIn(trace: readonly string[]): { sent: Buffer; taken: number }[] {
   const connections: { sent: Buffer; taken: number }[] = [];
+  let last: { sent: Buffer; taken: number } | undefined;
   for (const line of trace) {
     const [, call, result] = /^(\w+)\(.* = (\d+)/.exec(line) ?? [];
-    if (call === "connect") connections.push({ sent: Buffer.of(), taken: 0 });
-    const last = connections.at(-1);
+    if (call === "connect") {
+      last = line.includes(MACHINED) ? undefined : { sent: Buffer.of(), taken: 0 };
+      if (last !== undefined) connections.push(last);
+    }
     if (last === undefined) continue;
     const [, sent] = /^sendmsg\(.*iov_base=("CONNECT[^"]*")/.exec(line) ?? [];
     if (sent !== undefined && result !== undefined) {

@@ -14,6 +14,8 @@ import type { Multiplexer } from "../support/multiplexer-client";
 import type { Outcome } from "../support/outcome";
 import { root } from "../support/proxy";
 import { makeFolder } from "../support/scratch";
+import { startService } from "../support/service";
+import { MACHINED, machine, machined } from "../support/services";
 
 export const program = path.join(root, "dist/ssh-vsock-proxy");
 
@@ -33,17 +35,23 @@ export interface Peers {
   close(): Promise<void>;
 }
 
+/** XDG_RUNTIME_DIR, in which machined leads the name `vm` to the socket of `near`. */
+export const runtimeDirectory = ({ folder }: Peers): string => `${folder}/run`;
+
 /** A folder whose path is longer than sun_path. */
 const far = ({ folder }: Peers): string => path.join(folder, "d".repeat(120));
 
 export async function startPeers(): Promise<Peers> {
   const folder = makeFolder("syscalls");
   const multiplexer = await startMultiplexer(path.join(folder, "s"));
+  const reply = machine({ class: "vm", sshAddress: `unix${folder}/s` });
+  const service = await startService(`${folder}/run${MACHINED}`, machined("vm", reply));
   const listeners: Awaited<ReturnType<typeof listen>>[] = [];
   const peers: Peers = {
     folder,
     multiplexer,
     async close() {
+      service.close();
       await multiplexer.close();
       for (const listener of listeners) await listener.close();
     },
@@ -63,7 +71,7 @@ export interface Scenario {
   rest?: string[];
   /** Where to connect to; `own` is the run's folder. A multiplexer's path: how it behaves. */
   socket: (peers: Peers, own: string) => string;
-  scheme?: "unix" | "vsock-mux";
+  scheme?: "unix" | "vsock-mux" | "machine";
   /** What the command line asks for, and the world, as far as the rules depend on them. */
   case?: Partial<Case>;
   /** A relay's standard input and output; without it, a descriptor is passed. */
@@ -97,6 +105,13 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     socket: ({ multiplexer }) => multiplexer.socket("crlf"),
     case: { code: Code.BadLine },
     only: ["close", "ppoll", "recvmsg", "sendmsg"],
+  },
+  "machine/": {
+    options: ["-v", ...fdpass],
+    scheme: "machine",
+    socket: near,
+    case: { verbose: true },
+    only: ["close", "connect", "fcntl", "ppoll", "recvmsg", "sendmsg", "setsockopt", "socket"],
   },
   "long-path": { options: fdpass, socket: (peers) => `${far(peers)}/s` },
   queued: { options: fdpass, socket: near, always: ["connect:error=EAGAIN:when=1"] },
@@ -161,8 +176,9 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
 export function caseOf(name: string, scenario: Scenario, peers: Peers, own: string): Case {
   const { options = [], rest = [], scheme = "unix", relay } = scenario;
   const socket = scenario.socket(peers, own);
-  const written = `${scheme}${socket}`;
-  const target = unixTarget(scheme, socket);
+  const written = scheme === "machine" ? "machine/vm" : `${scheme}${socket}`;
+  const target = unixTarget(scheme === "machine" ? "unix" : scheme, socket);
+  const directory = runtimeDirectory(peers);
   const world =
     relay === undefined
       ? {}
@@ -178,8 +194,9 @@ export function caseOf(name: string, scenario: Scenario, peers: Peers, own: stri
     name,
     // The log is in the run's folder.
     args: [...options.map((word) => word.replace("=log", `=${own}/log`)), written, ...rest],
-    target: scheme === "unix" ? target : { ...target, port: 22 },
-    subject: scheme === "unix" ? written : `${written} port 22`,
+    target: scheme === "vsock-mux" ? { ...target, port: 22 } : target,
+    subject: scheme === "vsock-mux" ? `${written} port 22` : written,
+    ...(scheme === "machine" && { lookup: { scheme, directory } }),
     ...(relay === undefined && { mode: "fdpass" as const }),
     log: { path: `${own}/log`, subject: `${own}/log` },
     world,

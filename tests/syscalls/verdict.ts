@@ -12,11 +12,15 @@ import { Code } from "../../assembly/codes";
 import { errno, linuxErrnos } from "../support/errno";
 import {
   connectCodes,
+  exitOf,
   fdPassingCodes,
   handshakeCodes,
   logReason,
+  lookupCodes,
+  outcomes,
   reasonOf,
   retryable,
+  serviceCodes,
 } from "../support/oracle";
 import { checkOutcome, failureIn } from "../support/outcome";
 import type { Expectation } from "../support/outcome";
@@ -102,10 +106,10 @@ const rules: readonly Rule[] = [
   ],
   [
     /^(connect|readv|recvmsg|sendmsg|splice|writev)\(/,
-    (error, { relay }, line) => {
+    (error, { relay, scheme }, line) => {
       // What was seen with MSG_PEEK cannot be missing afterwards.
-      const isSeen =
-        relay === undefined && line.startsWith("recvmsg(") && !line.includes("MSG_PEEK");
+      const looks = scheme === "machine" || line.includes("MSG_PEEK");
+      const isSeen = relay === undefined && line.startsWith("recvmsg(") && !looks;
       return error === "EAGAIN" && !isSeen ? "usual" : undefined;
     },
   ],
@@ -130,17 +134,23 @@ const rules: readonly Rule[] = [
     /^(connect|socket|setsockopt)\(|^openat\(.*O_PATH|^fcntl\(\d, F_SETFL/,
     (error, { scheme = "unix", relay, always }, line) => {
       if (relay !== undefined && line.includes("O_NONBLOCK)")) return undefined;
+      if (scheme === "machine") {
+        // The next service is asked, or the target fails.
+        const { code } = reasonOf(numberOf(error), "", serviceCodes);
+        return outcomes.has(code) ? "any" : { exit: exitOf(code) };
+      }
       const { code } = reasonOf(numberOf(error), "", connectCodes[scheme]);
       return always?.includes(ABSENT_AT_FIRST) && retryable.includes(code) ? "usual" : { code };
     },
   ],
   [
     /^(readv|recvmsg|sendmsg|shutdown|splice|writev)\(/,
-    (error, { relay }, line) => {
+    (error, { relay, scheme }, line) => {
       if (relay !== undefined) {
         return GONE.includes(error) || /^splice.* EINVAL /.test(line) ? "any" : { exit: 71 };
       }
-      const table = line.startsWith("sendmsg(1,") ? fdPassingCodes : handshakeCodes;
+      const exchangeCodes = scheme === "machine" ? lookupCodes : handshakeCodes;
+      const table = line.startsWith("sendmsg(1,") ? fdPassingCodes : exchangeCodes;
       return { code: reasonOf(numberOf(error), "", table).code };
     },
   ],
