@@ -304,7 +304,9 @@ function checkFailure(
   check(named || early, `the line names ${subject}: ${line}`);
   check(gaveUpAfter === undefined || one.waitMs > 0, `without --wait: ${line}`);
   if (reason === undefined || calls === undefined) return;
-  const isClockTrue = calls.every(({ name, errno }) => name !== "clock_time_get" || errno === 0);
+  const isClockTrue = calls.every(
+    ({ name, errno, fault }) => name !== "clock_time_get" || (errno === 0 && !fault),
+  );
   check(
     code === reason.code || (!isClockTrue && isEnd(reason.code)),
     `it says ${Code[code]} and not ${Code[reason.code]}: ${line}`,
