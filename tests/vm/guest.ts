@@ -51,6 +51,8 @@ export class Guest {
   readonly address = `vsock-mux${this.socket}`;
   /** ssh's configuration; `guest` in it is the address, by one connection for all commands. */
   readonly clientConfig = this.inside("ssh_config");
+  /** The command lines of the multiplexer and QEMU. */
+  readonly commands: (readonly string[])[] = [];
   readonly #image: Image = ensureImage();
   #machine: ChildProcess | undefined;
   #multiplexer: ChildProcess | undefined;
@@ -92,8 +94,8 @@ ${clientLines(this.folder)}`,
     }
   }
 
-  /** Starts the machine. It boots for 15 s or more. */
-  async powerOn(): Promise<void> {
+  /** Starts the machine, with more words for its kernel and for QEMU. It boots for 15 s or more. */
+  async powerOn(kernelWords = "", qemuWords: readonly string[] = []): Promise<void> {
     const { qemu, vhostDeviceVsock, disk, kernel, initrd } = this.#image;
     const device = this.inside("vhost.sock");
     // Killed, vhost-device-vsock leaves its sockets behind.
@@ -113,16 +115,18 @@ ${clientLines(this.folder)}`,
       ...["-object", `memory-backend-memfd,id=memory,size=${megabytes}M,share=on`],
       ...["-machine", "q35,memory-backend=memory"],
       ...["-kernel", kernel, "-initrd", initrd],
-      ...["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off"],
+      ...["-append", `root=/dev/vda rw console=ttyS0 quiet mitigations=off ${kernelWords}`],
       ...["-drive", `file=${disk.replaceAll(",", ",,")},format=raw,if=virtio,snapshot=on`],
       ...["-chardev", `socket,id=vsock,path=${device}`],
       ...["-device", "vhost-user-vsock-pci,chardev=vsock"],
       ...["-serial", `file:${this.inside("console")}`],
       ...credentials.flatMap((name) => ["-smbios", `type=11,path=${this.inside(name)}`]),
+      ...qemuWords,
     ]);
   }
 
   #spawn(words: readonly string[]): ChildProcess {
+    this.commands.push(words);
     const child = spawn(words[0] ?? "", words.slice(1), { stdio: ["ignore", "ignore", "pipe"] });
     child.stderr.on("data", (bytes: Buffer) => (this.#said += bytes.toString()));
     process.once("exit", () => child.kill("SIGKILL"));

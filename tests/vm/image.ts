@@ -21,7 +21,7 @@ const suite = "trixie";
 
 const packages = [
   ...["linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "kmod"],
-  ...["openssh-server", "openssh-client", "socat", "strace", "python3-minimal"],
+  ...["openssh-server", "openssh-client", "socat", "openbsd-inetd", "strace", "python3-minimal"],
   ...["systemd-container", "dbus", "libpam-systemd", "polkitd", "qemu-system-x86"],
   ...["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "libvirt-clients"],
 ];
