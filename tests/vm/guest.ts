@@ -29,21 +29,6 @@ export const guestCid = 4242;
 
 const megabytes = 1536;
 
-/** The long options of ssh that are the same outside and inside of the guest. */
-const clientLines = (folder: string): string => `    ProxyUseFdpass yes
-    User root
-    IdentityFile ${folder}/user_key
-    IdentitiesOnly yes
-    IdentityAgent none
-    HostKeyAlias guest
-    UserKnownHostsFile ${folder}/known_hosts
-    GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
-    CheckHostIP no
-    BatchMode yes
-    LogLevel ERROR
-`;
-
 export class Guest {
   readonly folder = makeFolder("vm");
   /** The multiplexer's socket. */
@@ -53,7 +38,7 @@ export class Guest {
   readonly clientConfig = this.inside("ssh_config");
   /** The command lines of the multiplexer and QEMU. */
   readonly commands: (readonly string[])[] = [];
-  readonly #image: Image = ensureImage();
+  #image: Image | undefined;
   #machine: ChildProcess | undefined;
   #multiplexer: ChildProcess | undefined;
   #said = "";
@@ -62,8 +47,9 @@ export class Guest {
     return path.join(this.folder, name);
   }
 
-  /** Makes keys and configurations. */
+  /** Makes the image, if there is none yet, keys and configurations. */
   async prepare(): Promise<void> {
+    this.#image = ensureImage();
     for (const key of ["user_key", "host_key"]) {
       const words = ["-q", "-t", "ed25519", "-N", "", "-C", "guest", "-f", this.inside(key)];
       const { exit, stderr } = await runProgram([tool("ssh-keygen"), ...words]);
@@ -82,7 +68,19 @@ export class Guest {
 
 Host *
     ProxyCommand ${proxyCommandLine(proxy)}
-${clientLines(this.folder)}`,
+    ProxyUseFdpass yes
+    User root
+    IdentityFile ${this.folder}/user_key
+    IdentitiesOnly yes
+    IdentityAgent none
+    HostKeyAlias guest
+    UserKnownHostsFile ${this.folder}/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    CheckHostIP no
+    BatchMode yes
+    LogLevel ERROR
+`,
       { mode: 0o600 },
     );
     const credentials = {
@@ -96,6 +94,7 @@ ${clientLines(this.folder)}`,
 
   /** Starts the machine, with more words for its kernel and for QEMU. It boots for 15 s or more. */
   async powerOn(kernelWords = "", qemuWords: readonly string[] = []): Promise<void> {
+    if (this.#image === undefined) throw new Error("prepare() comes first");
     const { qemu, vhostDeviceVsock, disk, kernel, initrd } = this.#image;
     const device = this.inside("vhost.sock");
     // Killed, vhost-device-vsock leaves its sockets behind.
@@ -127,9 +126,10 @@ ${clientLines(this.folder)}`,
 
   #spawn(words: readonly string[]): ChildProcess {
     this.commands.push(words);
-    const child = spawn(words[0] ?? "", words.slice(1), { stdio: ["ignore", "ignore", "pipe"] });
+    // It ends with this process, however that ends.
+    const last = ["--pdeathsig", "KILL", ...words];
+    const child = spawn(tool("setpriv"), last, { stdio: ["ignore", "ignore", "pipe"] });
     child.stderr.on("data", (bytes: Buffer) => (this.#said += bytes.toString()));
-    process.once("exit", () => child.kill("SIGKILL"));
     return child;
   }
 

@@ -14,6 +14,7 @@ import os from "node:os";
 import path from "node:path";
 
 import { programOf, run, sourceLine, unpackPackage } from "../support/debian";
+import { root } from "../support/proxy";
 import { shellQuote } from "../support/sshd";
 import { ensureTools, tool } from "../support/tools";
 
@@ -60,7 +61,7 @@ export function ensureImage(): Image {
   const hash = createHash("sha256").update(readFileSync(__filename)).digest("hex");
   const cache = process.env["XDG_CACHE_HOME"] ?? path.join(os.homedir(), ".cache");
   const folder = path.join(cache, "ssh-vsock-proxy", `vm-${hash.slice(0, 12)}`);
-  if (!existsSync(folder)) build(folder);
+  if (!existsSync(folder)) buildOnce(folder);
   const inside = (name: string): string => path.join(folder, name);
   const tree = inside("tree");
   const firmware = ["qemu", "seabios"].flatMap((name) => [
@@ -76,13 +77,23 @@ export function ensureImage(): Image {
   };
 }
 
-function build(folder: string): void {
+/** Builds it in a process that waits for any other that builds. */
+function buildOnce(folder: string): void {
   const user = process.getuid?.() === 0 ? [] : ["newuidmap"];
-  ensureTools(["mmdebstrap", "genext2fs", "resize2fs", ...user]);
+  ensureTools(["flock", "mmdebstrap", "genext2fs", "resize2fs", ...user]);
+  mkdirSync(path.dirname(folder), { recursive: true });
+  const words = [process.execPath, "--import", "./tests/tsx.mjs", __filename, folder];
+  const { status } = spawnSync(tool("flock"), [`${path.dirname(folder)}/lock`, ...words], {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (status !== 0) throw new Error(`${folder} was not built`);
+}
+
+function build(folder: string): void {
   console.error(`Building a virtual machine's image in ${folder}, once: it takes about a minute.
 It downloads 200 MB, and is a Debian ${suite} with: ${packages.join(" ")}
 Beside it, unpacked: QEMU of the same packages, and vhost-device-vsock of Debian sid.`);
-  mkdirSync(path.dirname(folder), { recursive: true });
   const made = mkdtempSync(`${folder}.`);
   try {
     const inside = (name: string): string => path.join(made, name);
@@ -113,9 +124,12 @@ Beside it, unpacked: QEMU of the same packages, and vhost-device-vsock of Debian
       rmSync(inside(`vhost-device-vsock/${name}`), { recursive: true });
     }
     renameSync(made, folder);
-  } catch (error) {
+  } finally {
     rmSync(made, { recursive: true, force: true });
-    // Another run may have built it meanwhile.
-    if (!existsSync(folder)) throw error;
   }
+}
+
+if (require.main === module) {
+  const [, , folder = ""] = process.argv;
+  if (!existsSync(folder)) build(folder);
 }

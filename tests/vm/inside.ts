@@ -33,6 +33,8 @@ export interface Table {
   /** Runs before with `sh -e`, as root. */
   prepare: string;
   rows: readonly Row[];
+  /** What no row can say: scripts for `sh -e`, by their titles. */
+  scripts?: Readonly<Record<string, string>>;
 }
 
 const runtime = "/run/user/1000";
@@ -74,6 +76,11 @@ export const tables: readonly Table[] = [
       { address: "vsock/1" },
       { address: "vsock%1" },
     ],
+    scripts: {
+      "scp vsock%1: copies": `
+scp -q vsock%1:/etc/machine-id /run/copy
+cmp /run/copy /etc/machine-id`,
+    },
   },
   {
     title: "machines of systemd-machined",
@@ -114,6 +121,14 @@ ${register("quiet", '"class":"container","service":"systemd-nspawn"')}`,
       { address: "machine/none", code: Code.NoSuchMachine },
       { address: "machine/none", as: "ada", code: Code.NoSuchMachine },
     ],
+    scripts: {
+      "--wait looks the name up anew in each attempt": `
+waiting='ProxyCommand ssh-vsock-proxy --wait 5m --log-file /run/late.log -- %h %p'
+ssh -n -o "$waiting" machine/late 'exit 42' &
+until grep -qs 'no such machine: .* again in' /run/late.log; do kill -0 $! || exit 1; sleep 0.1; done
+${register("late", vm(`,"vSockCid":${guestCid}`))}
+wait $! || [ $? = 42 ]`,
+    },
   },
   {
     title: "a container of systemd-nspawn",
@@ -122,7 +137,7 @@ ${register("quiet", '"class":"container","service":"systemd-nspawn"')}`,
 mkdir -p /run/web/upper /run/web/work /run/web/tree
 mount -t overlay -o lowerdir=/,upperdir=/run/web/upper,workdir=/run/web/work overlay /run/web/tree
 systemd-run --quiet --unit web -p Delegate=yes systemd-nspawn --quiet --keep-unit -M Web \\
-  -D /run/web/tree --boot systemd.unit=basic.target systemd.wants=systemd-user-sessions.service
+  -D /run/web/tree --boot systemd.unit=ssh-access.target
 until [ -S /run/systemd/nspawn/unix-export/Web/ssh ]; do
   systemctl is-active --quiet web || { journalctl -u web; exit 1; }
   sleep 0.1
@@ -179,7 +194,7 @@ ${define("OffAuto", cid("auto='yes'"))}
 ${define("On", cid("auto='no' address='78'"))}
 ${define("OnAuto", cid("auto='yes'"))}
 ${define("plain", "")}
-for domain in On OnAuto plain; do virsh -q start $domain; done
+for domain in On OnAuto plain; do virsh -q start --paused $domain; done
 systemctl start polkit`,
     rows: [
       ...both({ address: "qemu%Off", code: Code.DomainOff, at: libvirtd }),

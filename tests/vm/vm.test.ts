@@ -166,10 +166,15 @@ chown -R ada: /home/ada`);
         ? command
         : `runuser -u ${as} -- env HOME=/home/${as} XDG_RUNTIME_DIR=/run/user/1000 ${command}`;
 
-    for (const { title, prepare, rows } of tables) {
+    for (const { title, prepare, rows, scripts = {} } of tables) {
       describe(title, () => {
         before(() => guest.succeed(`set -e\n${prepare}`));
 
+        for (const [name, script] of Object.entries(scripts)) {
+          it(`root: ${name}`, async () => {
+            await guest.succeed(`set -e\n${script}`);
+          });
+        }
         for (const row of rows) {
           const { address, as, code, at, leads, tokens } = row;
           const who = `${as ?? "root"}: ${address}${tokens === undefined ? "" : ` with ${tokens}`}`;
