@@ -48,13 +48,13 @@ const SERVICES = [
 ] as const;
 const ROW_SIZE: usize = 8;
 
-/** The rows that a scheme asks: the first, and the one after the last. */
+/** The rows that a scheme asks: bit n stands for row n. */
 // prettier-ignore
 const ROWS = memory.data<u8>([
-  0, 2, // Scheme.Machine
-  2, 6, // Scheme.Qemu
-  2, 4, // Scheme.QemuSystem
-  4, 6, // Scheme.QemuSession
+  0b000011, // Scheme.Machine
+  0b111100, // Scheme.Qemu
+  0b001100, // Scheme.QemuSystem
+  0b110000, // Scheme.QemuSession
 ]);
 export const ROWS_MAX: usize = 6;
 
@@ -75,15 +75,7 @@ export function target(): usize {
 export function beginLookUp(): void {
   targetLength = 0;
   memory.fill(OUTCOMES, 0, ROWS_MAX * 2);
-  if (isName(addressRecord)) row = firstRow() - 1;
-}
-
-function firstRow(): usize {
-  return load<u8>(ROWS + ((schemeOf(addressRecord) - Scheme.Machine) << 1));
-}
-
-function endOfRows(): usize {
-  return load<u8>(ROWS + ((schemeOf(addressRecord) - Scheme.Machine) << 1), 1);
+  row = -1;
 }
 
 function serviceOf(row: usize): u32 {
@@ -92,10 +84,12 @@ function serviceOf(row: usize): u32 {
 
 /** Makes the socket of the next service the target; false if there is none. */
 export function nextService(): bool {
-  while (++row < endOfRows()) {
+  const rows: usize = load<u8>(ROWS + (schemeOf(addressRecord) - Scheme.Machine));
+  while (++row < ROWS_MAX) {
+    if (((rows >>> row) & 1) == 0) continue;
     if (serviceOf(row) >= OF_USER && runtimeDirectory.at == 0) continue;
     // The second socket of a service is for where the first is missing.
-    const isOther = row > firstRow() && serviceOf(row) == serviceOf(row - 1);
+    const isOther = row > 0 && serviceOf(row) == serviceOf(row - 1);
     if (isOther && outcomeOf(row - 1) != Code.NoService) continue;
     setService(row);
     return true;
