@@ -24,6 +24,7 @@ import {
   machine,
   machineError,
   machined,
+  noDomain,
   vsockXml,
 } from "../support/services";
 
@@ -491,18 +492,46 @@ addName(
   },
 );
 addName(
-  "machine,other-address",
+  "machine,long-directory",
   "machine",
+  vsock.target,
+  { [ofSystem]: [knows] },
+  {
+    lookup: { scheme: "machine" },
+    environment: [`XDG_RUNTIME_DIR=${longPath}`],
+  },
+);
+for (const [name, reply, code, detail] of [
+  ["other-address", machine({ class: "vm", sshAddress: "\x1b" }), Code.OtherAddress, "\\x1b"],
+  ["abstract", machine({ class: "vm", sshAddress: "unix-abstract/x" }), Code.OtherAddress],
+  ["unknown-class", machine({ class: "host" }), Code.UnknownClass, "host"],
+  [
+    "error",
+    machineError("io.systemd.System", { errno: 5 }),
+    Code.ServiceError,
+    "io.systemd.System",
+  ],
+  ["bad-reply", [], Code.BadReply, "0"],
+] as const) {
+  const what = { code, detail: detail ?? "unix-abstract/x" };
+  addName(
+    `machine,${name}`,
+    "machine",
+    undefined,
+    { [ofSystem]: [machined("vm", reply, what)] },
+    { code },
+  );
+}
+addName(
+  "qemu,unknown",
+  "qemu",
   undefined,
   {
-    [ofSystem]: [
-      machined("vm", machine({ class: "vm", sshAddress: "\x1b" }), {
-        code: Code.OtherAddress,
-        detail: "\\x1b",
-      }),
+    [ofLibvirt]: [
+      libvirt([call.open("system"), call.byName("vm", noDomain)], { code: Code.NoSuchDomain }),
     ],
   },
-  { code: Code.OtherAddress },
+  { code: Code.NoSuchDomain },
 );
 addName("qemu,polkit", "qemu", vsock.target, {
   [ofLibvirt]: [libvirt([call.open("system", denies), call.list(2), call.polkit(), ...calls])],
@@ -531,16 +560,15 @@ const starts: Record<string, Service[]> = {
     knows,
   ],
 };
-for (const [how, what] of Object.entries<What>({
-  plain: {},
-  "-v": { args: ["-v"], verbose: true },
-})) {
-  addName(`machine,boots,${how}`, "machine", vsock.target, starts, {
-    ...{ ...what, ...waits },
-    args: [...wait, ...(what.args ?? [])],
-    world: { attempts: [{ connect: "NODEV" }, {}], ...what.world },
-  });
-}
+const goes: World = { attempts: [{ connect: "NODEV" }, {}] };
+addName("machine,boots", "machine", vsock.target, starts, { args: wait, world: goes, ...waits });
+addName(
+  "machine,boots,-v",
+  "machine",
+  vsock.target,
+  { [ofSystem]: [{ connect: "NOENT" }, knows] },
+  { args: [...wait, "-v"], verbose: true, world: goes, ...waits },
+);
 const silent = { [ofSystem]: [machined("vm", "")] };
 addName("machine,silent", "machine", undefined, silent, { code: Code.LookupTimeout });
 addName("machine,silent,terminal", "machine", undefined, silent, {
