@@ -233,7 +233,7 @@ const machineRows: readonly MachineRow[] = [
   { what: "container of systemd-nspawn, user's", ...user(reply(container)) },
   { what: "container of systemd-nspawn, system's", ...system(reply(container)) },
   {
-    what: "the same, sshd exported where 256 did",
+    what: "the same, sshd exported where 257 does it",
     address: "machine/old",
     ...system(reply({ ...container, name: "old" })),
   },

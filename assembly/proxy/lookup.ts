@@ -216,7 +216,7 @@ export function isContainer(): bool {
   return isName(addressRecord) && targetOf(lookupSlot) == Target.Container;
 }
 
-/** Makes the socket that systemd-nspawn exports for sshd the target: where 257 and newer have it, or 256. */
+/** Makes the socket of sshd that systemd-nspawn exports the target; `old`: where 257 has it. */
 export function setContainerSocket(old: bool): void {
   putSocketOf(changetype<usize>(old ? "/systemd/nspawn/unix-export/" : "/systemd/nspawn/"));
   putBytes(textOf(addressRecord), textLengthOf(addressRecord));
