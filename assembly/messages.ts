@@ -68,7 +68,7 @@ export const MESSAGES = [
   [Code.UnknownClass, "no way to the machine's sshd is known: it is neither a virtual machine nor a container of systemd-nspawn, but:"],
   [Code.OtherAddress, "systemd-machined has an address that is none of unix/PATH, vsock/CID and vsock-mux/PATH:"],
   [Code.NoVsockDevice, "the domain has no vsock device (add one: echo \"<vsock><cid auto='yes'/></vsock>\" | virsh attach-device NAME /dev/stdin --config, and restart it)"],
-  [Code.NoRuntimeDirectory, "the environment has no XDG_RUNTIME_DIR, below which the user's libvirt listens"],
+  [Code.NoRuntimeDirectory, "the environment has no usable XDG_RUNTIME_DIR, below which the user's libvirt listens"],
   [Code.DomainOff, "the domain is off, and its CID may be another machine's now (see virsh start)"],
   [Code.NoCidYet, "the domain has a vsock device without a CID: libvirt chooses one when the domain starts"],
   [Code.NoContainerSocket, "no such socket: sshd in the container does not listen at /run/host/unix-export/ssh (is it running? has it systemd 256 or newer?)"],
