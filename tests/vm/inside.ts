@@ -137,7 +137,7 @@ wait $! || [ $? = 42 ]`,
 mkdir -p /run/web/upper /run/web/work /run/web/tree
 mount -t overlay -o lowerdir=/,upperdir=/run/web/upper,workdir=/run/web/work overlay /run/web/tree
 systemd-run --quiet --unit web -p Delegate=yes systemd-nspawn --quiet --keep-unit -M Web \\
-  -D /run/web/tree --boot systemd.unit=ssh-access.target
+  -D /run/web/tree --boot systemd.unit=ssh-access.target systemd.wants=sshd-unix-export.socket
 until [ -S /run/systemd/nspawn/unix-export/Web/ssh ]; do
   systemctl is-active --quiet web || { journalctl -u web; exit 1; }
   sleep 0.1
