@@ -17,6 +17,7 @@ import { proxyCommandLine, runProgram } from "../support/sshd";
 import type { Finished } from "../support/sshd";
 import { Guest } from "./guest";
 import { tables } from "./inside";
+import { describeWays, options } from "./ways";
 
 const proxy = proxyCommand("standalone");
 const fragment = path.join(root, "docs/00-ssh-vsock-proxy.conf");
@@ -135,7 +136,7 @@ describe("a virtual machine", { timeout: 1_500_000 }, () => {
     }
     await guest.off();
     const anew = waiting("again.log", "5m", id);
-    await guest.powerOn();
+    await guest.powerOn(...options);
     const { exit, stdout, stderr } = await anew;
     assert.equal(exit, 0, stderr + guest.log());
     assert.notEqual(stdout.toString(), old);
@@ -217,5 +218,9 @@ kill $!`);
         }
       });
     }
+  });
+
+  describe("the ways of docs/guests.md", () => {
+    describeWays(guest);
   });
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import path from "node:path";
-import { after, before, describe, it } from "node:test";
+import { before, it } from "node:test";
 
 import { Code } from "../../assembly/codes";
 import { readPage } from "../e2e/doc-snippets";
@@ -11,7 +11,8 @@ import { messageOf } from "../support/messages";
 import { proxyCommand, root } from "../support/proxy";
 import { proxyCommandLine, runProgram, shellQuote } from "../support/sshd";
 import { tool } from "../support/tools";
-import { Guest, guestCid } from "./guest";
+import { guestCid } from "./guest";
+import type { Guest } from "./guest";
 
 const proxy = proxyCommand("standalone");
 const page = readPage(path.join(root, "docs/guests.md"));
@@ -24,19 +25,18 @@ function valueOf(line: string, name: string): string {
   return value;
 }
 
-describe("the ways of docs/guests.md", { timeout: 1_200_000 }, () => {
-  const guest = new Guest();
-  const [[append, smbios]] = page.take("systemd 256 and newer", 2);
-  const kernelWord = `systemd.ssh_listen=${valueOf(append, "systemd.ssh_listen=")}`;
-  const credential = valueOf(smbios, "-smbios ");
+const [[append, smbios]] = page.take("systemd 256 and newer", 2);
+const kernelWord = `systemd.ssh_listen=${valueOf(append, "systemd.ssh_listen=")}`;
+const credential = valueOf(smbios, "-smbios ");
 
+/** What the guest is to be started with, for its kernel and for QEMU. */
+export const options = [kernelWord, ["-smbios", credential]] as const;
+
+/** For a guest that runs, with the proxy in it. Afterwards it listens no more as it did. */
+export function describeWays(guest: Guest): void {
   before(async () => {
-    await guest.prepare();
-    await guest.powerOn(kernelWord, ["-smbios", credential]);
     await guest.succeed(`mkdir -p ${exported}`);
-    await guest.scp([...proxy, "guest:/usr/local/bin/ssh-vsock-proxy"]);
   });
-  after(() => guest.close());
 
   /** Logs in by a ProxyCommand. */
   async function assertLogin(command: string, ...options: readonly string[]): Promise<void> {
@@ -131,4 +131,4 @@ virsh dumpxml --inactive --xpath //vsock/cid debian`);
       "systemd-vmspawn",
     ]);
   });
-});
+}
