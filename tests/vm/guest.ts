@@ -61,7 +61,7 @@ export class Guest {
     writeFileSync(
       this.clientConfig,
       `Host guest
-    ProxyCommand ${proxyCommandLine([...proxy, "--wait", "5m", this.address], ["%p"])}
+    ProxyCommand ${proxyCommandLine([...proxy, "--wait", "10m", this.address], ["%p"])}
     ControlMaster auto
     ControlPath ${this.folder}/master
     ControlPersist yes
