@@ -130,7 +130,7 @@ export enum Code {
   NoSuchName = 6905,
   /** Relay: the peer has closed before it took everything. */
   PeerClosed = 6906,
-  /** EndOfFile, a second or more after the attempt began. */
+  /** EndOfFile, a second or more after connecting began. */
   EndOfFileAfterWait = 6907,
   /** A virtual machine without a CID and without an address. */
   NoCid = 6908,

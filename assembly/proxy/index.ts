@@ -202,7 +202,12 @@ function connectWithRetry(): u64 {
 
 /** Connects a socket to the address, with a multiplexer to the port. If that fails, there is no socket. */
 function attempt(begun: u64, deadline: u64): Result {
-  let result = isName(addressRecord) ? lookUp(deadline) : DONE;
+  let result = DONE;
+  if (isName(addressRecord)) {
+    result = lookUp(deadline);
+    // LONG_WAIT is the multiplexer's.
+    begun = now();
+  }
   if (result.code == Code.Done) result = isContainer() ? reachContainer(deadline) : reach(deadline);
   if (result.code != Code.Done) return result;
   if (schemeOf(target()) != Scheme.VsockMux) {

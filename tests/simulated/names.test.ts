@@ -223,6 +223,18 @@ rows("a machine is reached", {
     target: { ...unixTarget("vsock-mux", "/run/vm"), port: 80 },
     attempts: [{ reply: ["OK 1\n"] }],
   },
+  "by vsock-mux/ that closes, after a service that takes its time": {
+    services: addressed("vsock-mux/run/vm", { takes: 1000 }),
+    target: { ...unixTarget("vsock-mux", "/run/vm"), port: 22 },
+    attempts: [{ end: "eof" }],
+    code: Code.EndOfFile,
+  },
+  "by vsock-mux/ that takes its time and closes": {
+    services: addressed("vsock-mux/run/vm"),
+    target: { ...unixTarget("vsock-mux", "/run/vm"), port: 22 },
+    attempts: [{ takes: 1000, end: "eof" }],
+    code: Code.EndOfFileAfterWait,
+  },
   "by its address where its CID is none": {
     services: replies({ ...vm, vSockCid: 4294967295, sshAddress: "vsock/8" }),
     target: at8,

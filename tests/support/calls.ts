@@ -205,10 +205,10 @@ export function reasonOfCalls(one: Case, calls: readonly Call[]): Reason | undef
   return isLate ? { ...reason, code: Code.EndOfFileAfterWait } : reason;
 }
 
-/** From the beginning of the last attempt to the look at the clock that follows its reply. */
+/** From the beginning of the last attempt, without its look-up, to the look at the clock after its reply. */
 function lastWait(calls: readonly Call[], attempt: Attempt): number {
   const isClock = ({ name }: Call): boolean => name === "clock_time_get";
-  const opened = calls.indexOf(attempt[0]?.steps[0] as Call);
+  const opened = calls.indexOf(attempt.at(-1)?.steps[0] as Call);
   const ended = calls.findLastIndex(({ name }) => name === "sock_recv");
   const begun = calls.slice(0, opened).findLast(isClock)?.at ?? 0;
   return (calls.slice(ended).find(isClock)?.at ?? begun) - begun;
