@@ -138,7 +138,7 @@ export enum Code {
   UseLibvirt = 6909,
   /** A machine of a class or service that has no known way to its sshd. */
   UnknownClass = 6910,
-  /** The address that machined has is none of unix/, vsock/ and vsock-mux/. */
+  /** The address that machined has is none of unix/, vsock/ and vsock-mux/, or its path is relative. */
   OtherAddress = 6911,
   NoVsockDevice = 6912,
   /** There is no XDG_RUNTIME_DIR, so the user's services cannot be found. */

@@ -66,7 +66,7 @@ export const MESSAGES = [
   [Code.NoCid, "the machine has no CID and no address in systemd-machined, so nothing says how to reach it"],
   [Code.UseLibvirt, "the machine is libvirt's, which tells systemd-machined no CID (use qemu/NAME, with the name in virsh list)"],
   [Code.UnknownClass, "no way to the machine's sshd is known: it is neither a virtual machine nor a container of systemd-nspawn, but:"],
-  [Code.OtherAddress, "systemd-machined has an address that is none of unix/PATH, vsock/CID and vsock-mux/PATH:"],
+  [Code.OtherAddress, "systemd-machined has an address that is not vsock/CID, nor unix/PATH or vsock-mux/PATH with an absolute path:"],
   [Code.NoVsockDevice, "the domain has no vsock device (add one: echo \"<vsock><cid auto='yes'/></vsock>\" | virsh attach-device NAME /dev/stdin --config, and restart it)"],
   [Code.NoRuntimeDirectory, "the environment has no usable XDG_RUNTIME_DIR, below which the user's libvirt listens"],
   [Code.DomainOff, "the domain is off, and its CID may be another machine's now (see virsh start)"],

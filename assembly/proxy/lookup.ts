@@ -15,7 +15,7 @@ import {
   fd,
 } from "@assemblyscript/wasi-shim/assembly/bindings/wasi_snapshot_preview1";
 import { isName, parseAddress, schemeOf, textLengthOf, textOf } from "../core/address";
-import { putDecimal } from "../core/bytes";
+import { SLASH, putDecimal } from "../core/bytes";
 import { Code, Scheme } from "../codes";
 import * as names from "../names/index";
 import * as lookup from "../names/lookup";
@@ -205,7 +205,9 @@ export function takeAnswer(): Result {
   }
   const code = parseTarget();
   const scheme = schemeOf(targetRecord);
-  const isReachable = scheme == Scheme.Unix || scheme == Scheme.Vsock || scheme == Scheme.VsockMux;
+  const hasPath = scheme == Scheme.Unix || scheme == Scheme.VsockMux;
+  // A service cannot mean the working directory of this process.
+  const isReachable = hasPath ? load<u8>(textOf(targetRecord)) == SLASH : scheme == Scheme.Vsock;
   if (code == Code.Done && isReachable) return DONE;
   targetLength = 0;
   return failed(Code.OtherAddress);

@@ -243,6 +243,8 @@ rows("a machine is reached", {
   "not by qemu/": refused("qemu/other"),
   "not by .host": refused(".host"),
   "not by unix-abstract/": refused("unix-abstract/x"),
+  "not by a path in the working directory": refused("unix/./vm"),
+  "not by a multiplexer in the working directory": refused("vsock-mux%.%vm"),
   "not by an IP address": refused("192.0.2.1"),
   "not by vsock/ without a CID": refused("vsock/"),
   "not by bytes that act on a terminal": refused("\x1b[2J\u0000", "\\x1b[2J\\x00"),
