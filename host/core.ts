@@ -65,7 +65,7 @@ export interface Address {
    */
   path: Uint8Array | undefined;
   /**
-   * Whether the path is from NAME, which differs from ADDRESS in capitals at most.
+   * Whether the path or name is from NAME, which differs from ADDRESS in capitals at most.
    *
    * @example parseAddress("unix/tmp/x", 22, "unix/Tmp/X").fromName // true
    */
@@ -86,7 +86,7 @@ export interface Address {
 export class AddressError extends Error {
   override name = "AddressError";
   constructor(
-    /** The name of a Code (assembly/codes.ts) from UnknownAddress to NulByte, such as "BadCid". */
+    /** The name of a Code (assembly/codes.ts) from UnknownAddress to BadName, such as "BadCid". */
     readonly code: string,
     /** The argument that is wrong. */
     readonly argument: "address" | "port" | "name",
@@ -202,8 +202,8 @@ function endsAlike(address: Uint8Array, name: Uint8Array): boolean {
  * Parses an address as the command does: ADDRESS [PORT [NAME]] (docs/addresses.md).
  *
  * @param address such as `vsock/3`, `unix/run/x.sock`
- * @param port decimal, 0 to 4294967294; 22 by default; ignored except for vsock and vsock-mux
- * @param name ssh's %n: if only capitals differ from `address`, its path is used
+ * @param port decimal, 0 to 4294967294; 22 by default; ignored for unix, unix-abstract and .host
+ * @param name ssh's %n: if only capitals differ from `address`, its path or name is used
  * @throws AddressError if an argument is wrong
  *
  * @example
