@@ -319,8 +319,7 @@ function appendOutcomes(): void {
 function mayLackCapitals(code: Code): bool {
   const scheme = schemeOf(addressRecord);
   const notFound = isName(addressRecord)
-    ? (code == Code.NoSuchMachine && scheme == Scheme.Machine) ||
-      (code == Code.NoSuchDomain && scheme == Scheme.Qemu)
+    ? code == Code.NoSuchMachine || (code == Code.NoSuchDomain && scheme == Scheme.Qemu)
     : scheme != Scheme.Host && (isMissing(code) || code == Code.NoSuchName);
   if (!notFound) return false;
   if (argumentOf(addressRecord) == Argument.Name) return false;
