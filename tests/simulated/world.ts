@@ -405,7 +405,7 @@ export function simulate(
       call.until = since(until);
       // A connection that takes time may be waited for in several calls.
       const { ready } = opened;
-      if (ready === undefined) {
+      if (ready === undefined && opened.exchange === undefined) {
         const service = serviceOf(call.bytes);
         if (service === undefined) opened.attempt = meets(world, attempts++, clock - start);
         else {
