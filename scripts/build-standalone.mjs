@@ -116,6 +116,7 @@ function refuseRecursion(program) {
     if (body.includes("CALL_INDIRECT")) throw new Error(`${name} calls through a table`);
     calls.set(name, body.match(/\bw2c_proxy_\w+(?=\()/g) ?? []);
   }
+  if (calls.size === 0) throw new Error("no function was found in what wasm2c has made");
   const finished = new Set();
   /** @param {string} name @param {string[]} callers */
   const visit = (name, callers) => {

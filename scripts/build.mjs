@@ -1,4 +1,4 @@
-// Builds everything into dist/: core.wasm, names.wasm, proxy.wasm, the addon, cli.cjs, index.js and its types, and
+// Builds everything into dist/: the three modules, the addon, cli.cjs, index.js and its types, and
 // the standalone host, ssh-vsock-proxy, with the C that wasm2c generates from proxy.wasm.
 
 import { build } from "esbuild";

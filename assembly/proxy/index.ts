@@ -1,6 +1,6 @@
 // proxy.wasm: the whole ProxyCommand. Arguments → address → look-up → socket → handshake → fd passing
-// or relay, each step a function below, in that order. A step returns a Result; `fail` prints a failure and ends
-// the process.
+// or relay, each step a function below, in that order. A step returns a Result; `fail` prints a
+// failure and ends the process.
 //
 // Rules
 // 1. stdout belongs to ssh: the one byte of fd passing, or the relayed bytes. Messages go to stderr.

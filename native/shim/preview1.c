@@ -58,8 +58,8 @@ uint32_t shim_args_get(struct shim *shim, uint32_t argv, uint32_t argv_buf) {
 
 /**
  * The variables that the program may see: the command's own, the terminal's type, and the folder of
- * the sockets of the user's services. An environment can hold secrets, and any bytes. Where the executable has more privileges than who started it, it
- * sees none (secure_getenv(3)).
+ * the sockets of the user's services. An environment can hold secrets, and any bytes. Where the
+ * executable has more privileges than who started it, it sees none (secure_getenv(3)).
  */
 static const char allowed_env[][32] = {"SSH_VSOCK_PROXY_OPTIONS=", "TERM=", "XDG_RUNTIME_DIR="};
 #define ALLOWED_ENV (sizeof allowed_env / sizeof *allowed_env)

@@ -78,12 +78,12 @@ function putInputs(inputs: readonly Buffer[], to: string): void {
   }
 }
 
-/** Puts what there is to begin with into a folder. */
+/** Writes the seeds into a folder. */
 function putSeeds(target: Target, to: string): void {
   putInputs([...packedInputs(target), ...writeTranscripts(readTranscripts())[target]], to);
 }
 
-/** The folder in which libFuzzer keeps what it finds, with what there is to begin with. */
+/** The folder in which libFuzzer keeps what it finds, with the seeds. */
 function fillCorpus(target: Target): string {
   const corpus = path.join(folder, "corpus", target);
   putSeeds(target, corpus);

@@ -203,23 +203,36 @@ Subsystem sftp internal-sftp
     `Host .host
     ProxyCommand ${proxyCommandLine([...proxy, "--host-socket", inside("host.sock")])}
 
-Host *
+${allHosts(folder, proxy, os.userInfo().username, alias)}`,
+    { mode: 0o600 },
+  );
+}
+
+/**
+ * The lines of ssh's configuration for all hosts: the proxy, the user's key and known_hosts in
+ * `folder`, and nothing of the user who runs the test.
+ */
+export function allHosts(
+  folder: string,
+  proxy: readonly string[],
+  user: string,
+  alias: string,
+): string {
+  return `Host *
     ProxyCommand ${proxyCommandLine(proxy)}
     ProxyUseFdpass yes
-    User ${os.userInfo().username}
-    IdentityFile ${inside("user_key")}
+    User ${user}
+    IdentityFile ${folder}/user_key
     IdentitiesOnly yes
     IdentityAgent none
     HostKeyAlias ${alias}
-    UserKnownHostsFile ${inside("known_hosts")}
+    UserKnownHostsFile ${folder}/known_hosts
     GlobalKnownHostsFile /dev/null
     StrictHostKeyChecking yes
     CheckHostIP no
     BatchMode yes
     LogLevel ERROR
-`,
-    { mode: 0o600 },
-  );
+`;
 }
 
 /** The name for Node's net. Throws if Node would bind another name instead. */

@@ -18,7 +18,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { makeFolder } from "../support/scratch";
 import { proxyCommand } from "../support/proxy";
-import { proxyCommandLine, runProgram } from "../support/sshd";
+import { allHosts, proxyCommandLine, runProgram } from "../support/sshd";
 import type { Finished, RunOptions } from "../support/sshd";
 import { tool } from "../support/tools";
 import { ensureImage } from "./image";
@@ -66,21 +66,7 @@ export class Guest {
     ControlPath ${this.folder}/master
     ControlPersist yes
 
-Host *
-    ProxyCommand ${proxyCommandLine(proxy)}
-    ProxyUseFdpass yes
-    User root
-    IdentityFile ${this.folder}/user_key
-    IdentitiesOnly yes
-    IdentityAgent none
-    HostKeyAlias guest
-    UserKnownHostsFile ${this.folder}/known_hosts
-    GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
-    CheckHostIP no
-    BatchMode yes
-    LogLevel ERROR
-`,
+${allHosts(this.folder, proxy, "root", "guest")}`,
       { mode: 0o600 },
     );
     const credentials = {
